@@ -1,0 +1,514 @@
+package record
+
+import (
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Blob names a blob by its digest, with the size of its content in bytes.
+type Blob struct {
+	Blob ledger.Hash `json:"blob"`
+	Size int64       `json:"size"`
+}
+
+func (b Blob) appendMembers(m *ledger.Members) {
+	m.Hash("blob", b.Blob)
+	m.Int("size", b.Size)
+}
+
+// File is a file with its content: name, SHA-256, size in bytes. Names are
+// those of the ledger: "docs/a.md" of the workspace, "output/SID/x", "tmp/x",
+// "pkg:x", "deps:ID/x".
+type File struct {
+	Path   string      `json:"path"`
+	SHA256 ledger.Hash `json:"sha256,omitzero"` // zero: the turn ended before it was known
+	Size   int64       `json:"size"`
+}
+
+func (f File) appendMembers(m *ledger.Members) {
+	m.Str("path", f.Path)
+	if !f.SHA256.IsZero() {
+		m.Hash("sha256", f.SHA256)
+	}
+	m.Int("size", f.Size)
+}
+
+// Output is a declared output: a name or pattern, and the role of what matches.
+type Output struct {
+	Path       string `json:"path"`
+	Role       string `json:"role"`
+	Optional   bool   `json:"optional,omitempty"`
+	Executable bool   `json:"executable,omitempty"`
+}
+
+func (o Output) appendMembers(m *ledger.Members) {
+	m.Str("path", o.Path)
+	m.Str("role", o.Role)
+	flag(m, "optional", o.Optional)
+	flag(m, "executable", o.Executable)
+}
+
+// Package says which package a session runs.
+type Package struct {
+	ID      string      `json:"id"`
+	Version string      `json:"version"`
+	SHA256  ledger.Hash `json:"sha256"` // of the uncompressed tar
+}
+
+func (p Package) appendMembers(m *ledger.Members) {
+	m.Str("id", p.ID)
+	m.Str("version", p.Version)
+	m.Hash("sha256", p.SHA256)
+}
+
+// SessionOpen is the first entry of exec.jsonl.
+type SessionOpen struct {
+	Agenthost    string      `json:"agenthost"` // version of the program
+	Package      Package     `json:"package"`
+	ModuleSHA256 ledger.Hash `json:"module_sha256"`
+	Plane        string      `json:"plane"`
+	Engine       string      `json:"engine"`
+	Arch         string      `json:"arch"`
+	Seed         ledger.Hash `json:"seed"` // blob
+}
+
+// Kind implements [ledger.Body].
+func (SessionOpen) Kind() string { return KindSessionOpen }
+
+// AppendMembers implements [ledger.Body].
+func (s SessionOpen) AppendMembers(m *ledger.Members) {
+	m.Str("agenthost", s.Agenthost)
+	m.Object("package", s.Package.appendMembers)
+	m.Hash("module_sha256", s.ModuleSHA256)
+	m.Str("plane", s.Plane)
+	m.Str("engine", s.Engine)
+	m.Str("arch", s.Arch)
+	m.Hash("seed", s.Seed)
+}
+
+// SessionResume is written by a process that continues a session.
+type SessionResume struct{}
+
+// Kind implements [ledger.Body].
+func (SessionResume) Kind() string { return KindSessionResume }
+
+// AppendMembers implements [ledger.Body].
+func (SessionResume) AppendMembers(*ledger.Members) {}
+
+// Limits are those of one turn: bytes, milliseconds, units of fuel, counts.
+type Limits struct {
+	Memory      int64 `json:"memory"`
+	TimeMS      int64 `json:"time_ms"`
+	Fuel        int64 `json:"fuel"`
+	OutputBytes int64 `json:"output_bytes"`
+	OutputFiles int64 `json:"output_files"`
+	ResultBytes int64 `json:"result_bytes"`
+	Entries     int64 `json:"entries"`
+	CallDepth   int64 `json:"call_depth"`
+}
+
+func (l Limits) appendMembers(m *ledger.Members) {
+	m.Int("memory", l.Memory)
+	m.Int("time_ms", l.TimeMS)
+	m.Int("fuel", l.Fuel)
+	m.Int("output_bytes", l.OutputBytes)
+	m.Int("output_files", l.OutputFiles)
+	m.Int("result_bytes", l.ResultBytes)
+	m.Int("entries", l.Entries)
+	m.Int("call_depth", l.CallDepth)
+}
+
+// TurnBegin opens a turn. What was granted and withheld stands here so that
+// evidence follows from the chain alone.
+type TurnBegin struct {
+	RightsSHA256 ledger.Hash       `json:"rights_sha256"`
+	PolicySHA256 ledger.Hash       `json:"policy_sha256"`
+	Granted      capability.Grants `json:"granted"`
+	Withheld     []string          `json:"withheld"`
+	Accepted     string            `json:"accepted,omitempty"` // how the package's execute right was accepted
+	WorkOrder    string            `json:"work_order,omitempty"`
+	AsOf         string            `json:"as_of"`
+	Query        *Blob             `json:"query,omitempty"`
+	Args         *Blob             `json:"args,omitempty"`
+	Inputs       []File            `json:"inputs"`
+	Outputs      []Output          `json:"outputs"`
+	Limits       Limits            `json:"limits"`
+	DryRun       bool              `json:"dry_run,omitempty"`
+	Strict       bool              `json:"strict,omitempty"`
+}
+
+// Kind implements [ledger.Body].
+func (TurnBegin) Kind() string { return KindTurnBegin }
+
+// AppendMembers implements [ledger.Body].
+func (t TurnBegin) AppendMembers(m *ledger.Members) {
+	m.Hash("rights_sha256", t.RightsSHA256)
+	m.Hash("policy_sha256", t.PolicySHA256)
+	grants(m, "granted", t.Granted)
+	words(m, "withheld", t.Withheld)
+	text(m, "accepted", t.Accepted)
+	text(m, "work_order", t.WorkOrder)
+	m.Str("as_of", t.AsOf)
+	blob(m, "query", t.Query)
+	blob(m, "args", t.Args)
+	list(m, "inputs", t.Inputs)
+	list(m, "outputs", t.Outputs)
+	m.Object("limits", t.Limits.appendMembers)
+	flag(m, "dry_run", t.DryRun)
+	flag(m, "strict", t.Strict)
+}
+
+// Op is one mediated operation, written before the guest gets the answer.
+type Op struct {
+	Op            string       `json:"op"`
+	Via           string       `json:"via"`
+	Path          string       `json:"path,omitempty"`
+	To            string       `json:"to,omitempty"`
+	Flags         string       `json:"flags,omitempty"` // of open: read, write, create, excl, trunc, append, joined by ','
+	Decision      string       `json:"decision"`
+	Rule          string       `json:"rule,omitempty"`
+	SmallestGrant string       `json:"smallest_grant,omitempty"`
+	Errno         string       `json:"errno"`            // WASI's names: success, noent, perm …
+	Size          *int64       `json:"size,omitempty"`   // of the whole file as it was
+	SHA256        *ledger.Hash `json:"sha256,omitempty"` // of the whole file as it was
+	Count         int64        `json:"count,omitempty"`  // stands for that many further operations equal to one before
+}
+
+// Kind implements [ledger.Body].
+func (Op) Kind() string { return KindOp }
+
+// AppendMembers implements [ledger.Body].
+func (o Op) AppendMembers(m *ledger.Members) {
+	m.Str("op", o.Op)
+	m.Str("via", o.Via)
+	text(m, "path", o.Path)
+	text(m, "to", o.To)
+	text(m, "flags", o.Flags)
+	m.Str("decision", o.Decision)
+	text(m, "rule", o.Rule)
+	text(m, "smallest_grant", o.SmallestGrant)
+	m.Str("errno", o.Errno)
+	if o.Size != nil {
+		m.Int("size", *o.Size)
+	}
+	if o.SHA256 != nil {
+		m.Hash("sha256", *o.SHA256)
+	}
+	if o.Count != 0 {
+		m.Int("count", o.Count)
+	}
+}
+
+// Range is a part of a file, in bytes.
+type Range struct {
+	Offset int64 `json:"offset"`
+	Length int64 `json:"length"`
+}
+
+func (r Range) appendMembers(m *ledger.Members) {
+	m.Int("offset", r.Offset)
+	m.Int("length", r.Length)
+}
+
+// Digest tells the content of a file after the operation that named it: of a
+// large file that was read, and at the end of the turn of every staged file, Of
+// being the open, write or rename that gave it its final name.
+type Digest struct {
+	Of     uint64      `json:"of"`             // seq of the op
+	Path   string      `json:"path,omitempty"` // of the file, where Of renamed a folder above it
+	SHA256 ledger.Hash `json:"sha256"`
+	Size   int64       `json:"size"`
+	Ranges []Range     `json:"ranges,omitempty"`
+}
+
+// Kind implements [ledger.Body].
+func (Digest) Kind() string { return KindDigest }
+
+// AppendMembers implements [ledger.Body].
+func (d Digest) AppendMembers(m *ledger.Members) {
+	m.Uint("of", d.Of)
+	text(m, "path", d.Path)
+	m.Hash("sha256", d.SHA256)
+	m.Int("size", d.Size)
+	if len(d.Ranges) > 0 {
+		list(m, "ranges", d.Ranges)
+	}
+}
+
+// Stderr is what the guest wrote for people.
+type Stderr struct {
+	Blob
+	Truncated bool `json:"truncated"`
+}
+
+// Kind implements [ledger.Body].
+func (Stderr) Kind() string { return KindStderr }
+
+// AppendMembers implements [ledger.Body].
+func (s Stderr) AppendMembers(m *ledger.Members) {
+	s.appendMembers(m)
+	m.Bool("truncated", s.Truncated)
+}
+
+// Publication is one file that a committed turn publishes.
+type Publication struct {
+	Path       string       `json:"path"`
+	Role       string       `json:"role"`
+	SHA256     ledger.Hash  `json:"sha256"`
+	Size       int64        `json:"size"`
+	Base       *ledger.Hash `json:"base"` // what it replaces; null: absent before
+	Executable bool         `json:"executable,omitempty"`
+}
+
+func (p Publication) appendMembers(m *ledger.Members) {
+	m.Str("path", p.Path)
+	m.Str("role", p.Role)
+	m.Hash("sha256", p.SHA256)
+	m.Int("size", p.Size)
+	if p.Base != nil {
+		m.Hash("base", *p.Base)
+	} else {
+		m.Null("base")
+	}
+	flag(m, "executable", p.Executable)
+}
+
+// EvidenceHead is the state of evidence.jsonl when a turn was committed; its
+// last entry then is that turn's evidence.
+type EvidenceHead struct {
+	Size uint64      `json:"size"`
+	Root ledger.Hash `json:"root"`
+}
+
+func (h EvidenceHead) appendMembers(m *ledger.Members) {
+	m.Uint("size", h.Size)
+	m.Hash("root", h.Root)
+}
+
+// TurnEnd commits a turn: a turn exists if and only if this entry is durable.
+type TurnEnd struct {
+	Status      string        `json:"status"`
+	Code        string        `json:"code,omitempty"`
+	Limit       string        `json:"limit,omitempty"`
+	Message     string        `json:"message,omitempty"`
+	Exit        *int64        `json:"exit,omitempty"`
+	Result      *Blob         `json:"result,omitempty"`
+	Evidence    EvidenceHead  `json:"evidence"`
+	Publish     []Publication `json:"publish"`
+	Fuel        int64         `json:"fuel"`
+	MemoryBytes int64         `json:"memory_bytes"`
+	WallNS      int64         `json:"wall_ns"`
+}
+
+// Kind implements [ledger.Body].
+func (TurnEnd) Kind() string { return KindTurnEnd }
+
+// AppendMembers implements [ledger.Body].
+func (t TurnEnd) AppendMembers(m *ledger.Members) {
+	m.Str("status", t.Status)
+	text(m, "code", t.Code)
+	text(m, "limit", t.Limit)
+	text(m, "message", t.Message)
+	if t.Exit != nil {
+		m.Int("exit", *t.Exit)
+	}
+	blob(m, "result", t.Result)
+	m.Object("evidence", t.Evidence.appendMembers)
+	list(m, "publish", t.Publish)
+	m.Int("fuel", t.Fuel)
+	m.Int("memory_bytes", t.MemoryBytes)
+	m.Int("wall_ns", t.WallNS)
+}
+
+// Recovered notes debris of a crash that was set aside ([ledger.Recovery]).
+type Recovered struct {
+	File   string      `json:"file"`
+	Offset int64       `json:"offset"`
+	Length int64       `json:"length"`
+	SHA256 ledger.Hash `json:"sha256"`
+}
+
+// Kind implements [ledger.Body].
+func (Recovered) Kind() string { return KindRecovered }
+
+// AppendMembers implements [ledger.Body].
+func (r Recovered) AppendMembers(m *ledger.Members) {
+	m.Str("file", r.File)
+	m.Int("offset", r.Offset)
+	m.Int("length", r.Length)
+	m.Hash("sha256", r.SHA256)
+}
+
+// Erased says that a blob was deleted, and why. It is durable before the blob
+// goes.
+type Erased struct {
+	Blob ledger.Hash `json:"blob"`
+	Why  string      `json:"why"`
+}
+
+// Kind implements [ledger.Body].
+func (Erased) Kind() string { return KindErased }
+
+// AppendMembers implements [ledger.Body].
+func (e Erased) AppendMembers(m *ledger.Members) {
+	m.Hash("blob", e.Blob)
+	m.Str("why", e.Why)
+}
+
+// SessionClose ends exec.jsonl; only Recovered and Erased may follow.
+type SessionClose struct {
+	Turns int64 `json:"turns"`
+}
+
+// Kind implements [ledger.Body].
+func (SessionClose) Kind() string { return KindSessionClose }
+
+// AppendMembers implements [ledger.Body].
+func (s SessionClose) AppendMembers(m *ledger.Members) { m.Int("turns", s.Turns) }
+
+// Violation is a refused operation: an entry of evidence.jsonl, written at
+// once, and an element of a turn's evidence. It follows from the op that was
+// refused; see [Op.Violation].
+type Violation struct {
+	Operation     string `json:"operation"` // read, write, execute, publish
+	Subject       string `json:"subject"`
+	Rule          string `json:"rule"`
+	SmallestGrant string `json:"smallest_grant,omitempty"`
+}
+
+// Kind implements [ledger.Body].
+func (Violation) Kind() string { return KindViolation }
+
+// AppendMembers implements [ledger.Body].
+func (v Violation) AppendMembers(m *ledger.Members) {
+	m.Str("operation", v.Operation)
+	m.Str("subject", v.Subject)
+	m.Str("rule", v.Rule)
+	text(m, "smallest_grant", v.SmallestGrant)
+}
+
+// Probe counts the operations on a name that was hidden.
+type Probe struct {
+	Path  string `json:"path"`
+	Count int64  `json:"count"`
+}
+
+func (p Probe) appendMembers(m *ledger.Members) {
+	m.Str("path", p.Path)
+	m.Int("count", p.Count)
+}
+
+// ExternalCall names an effect that left the root.
+type ExternalCall struct {
+	Seq uint64 `json:"seq"` // of the entry that says what was intended
+}
+
+func (c ExternalCall) appendMembers(m *ledger.Members) { m.Uint("seq", c.Seq) }
+
+// TurnEvidence is what can be proved of one turn; [Evidence] computes it.
+type TurnEvidence struct {
+	SessionID       string            `json:"session_id"`
+	TurnNumber      int64             `json:"turn_number"`
+	WorkOrderID     string            `json:"work_order_id,omitempty"`
+	DeclaredReads   []File            `json:"declared_reads"`
+	DeclaredWrites  []Output          `json:"declared_writes"`
+	RealizedReads   []File            `json:"realized_reads"`
+	RealizedWrites  []File            `json:"realized_writes"`
+	UndeclaredReads []string          `json:"undeclared_reads"`
+	ExternalCalls   []ExternalCall    `json:"external_calls"`
+	Violations      []Violation       `json:"violations"`
+	Hidden          []Probe           `json:"hidden"`
+	Discarded       []File            `json:"discarded"`
+	Granted         capability.Grants `json:"granted"`
+	Withheld        []string          `json:"withheld"`
+	Fence           string            `json:"fence"` // none: no command was run
+	From            uint64            `json:"from"`  // seq of turn.begin
+	To              uint64            `json:"to"`    // seq of the last entry it stands on
+	Head            ledger.Hash       `json:"head"`  // hash of that entry
+}
+
+// Kind implements [ledger.Body].
+func (TurnEvidence) Kind() string { return KindTurnEvidence }
+
+// AppendMembers implements [ledger.Body].
+func (t TurnEvidence) AppendMembers(m *ledger.Members) {
+	m.Str("session_id", t.SessionID)
+	m.Int("turn_number", t.TurnNumber)
+	text(m, "work_order_id", t.WorkOrderID)
+	list(m, "declared_reads", t.DeclaredReads)
+	list(m, "declared_writes", t.DeclaredWrites)
+	list(m, "realized_reads", t.RealizedReads)
+	list(m, "realized_writes", t.RealizedWrites)
+	words(m, "undeclared_reads", t.UndeclaredReads)
+	list(m, "external_calls", t.ExternalCalls)
+	m.Array("violations", func(m *ledger.Members) {
+		for _, v := range t.Violations {
+			m.Object("", v.AppendMembers)
+		}
+	})
+	list(m, "hidden", t.Hidden)
+	list(m, "discarded", t.Discarded)
+	grants(m, "granted", t.Granted)
+	words(m, "withheld", t.Withheld)
+	m.Str("fence", t.Fence)
+	m.Uint("from", t.From)
+	m.Uint("to", t.To)
+	m.Hash("head", t.Head)
+}
+
+// list writes an array of objects, empty ones too.
+func list[T interface{ appendMembers(*ledger.Members) }](m *ledger.Members, name string, items []T) {
+	m.Array(name, func(m *ledger.Members) {
+		for i := range items {
+			m.Object("", items[i].appendMembers)
+		}
+	})
+}
+
+func words[S ~[]string](m *ledger.Members, name string, items S) {
+	m.Array(name, func(m *ledger.Members) {
+		for _, s := range items {
+			m.Str("", s)
+		}
+	})
+}
+
+// grants writes rights as a manifest does, every command as an array of words.
+func grants(m *ledger.Members, name string, g capability.Grants) {
+	m.Object(name, func(m *ledger.Members) {
+		if len(g.Read) > 0 {
+			words(m, "read", g.Read)
+		}
+		if len(g.Write) > 0 {
+			words(m, "write", g.Write)
+		}
+		if len(g.Execute) > 0 {
+			m.Array("execute", func(m *ledger.Members) {
+				for _, c := range g.Execute {
+					words(m, "", c)
+				}
+			})
+		}
+		if len(g.Forbidden) > 0 {
+			words(m, "forbidden", g.Forbidden)
+		}
+	})
+}
+
+func blob(m *ledger.Members, name string, b *Blob) {
+	if b != nil {
+		m.Object(name, b.appendMembers)
+	}
+}
+
+func text(m *ledger.Members, name, value string) {
+	if value != "" {
+		m.Str(name, value)
+	}
+}
+
+func flag(m *ledger.Members, name string, value bool) {
+	if value {
+		m.Bool(name, true)
+	}
+}

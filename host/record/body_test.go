@@ -1,0 +1,144 @@
+package record
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+func hashOf(s string) ledger.Hash { return ledger.Sum([]byte(s)) }
+
+func ptr[T any](v T) *T { return &v }
+
+// everyBody holds each kind twice: with all members, and with as few as can be.
+func everyBody() []ledger.Body {
+	limits := Limits{1, 2, 3, 4, 5, 6, 7, 8}
+	grants := capability.Grants{
+		Read: []string{"docs/**"}, Write: []string{"out/*"},
+		Execute: []capability.Command{{"git", "log"}, {"ls"}}, Forbidden: []string{"docs/private/**"},
+	}
+	none := capability.Grants{}
+	return []ledger.Body{
+		SessionOpen{"0.1.0", Package{"PKG-A", "1.0.0", hashOf("p")}, hashOf("m"), "ho1", "wazero 1.12.0", "amd64", hashOf("s")},
+		SessionResume{},
+		TurnBegin{
+			hashOf("r"), hashOf("p"), grants, []string{".env*"}, "flag", "WO-1", "2026-01-02T03:04:05.006Z",
+			&Blob{hashOf("q"), 1}, &Blob{hashOf("a"), 2},
+			[]File{{"docs/a.md", hashOf("a"), 12}}, []Output{{"out/r.md", "report", true, true}, {"x", "y", false, false}}, limits, true, true,
+		},
+		TurnBegin{Granted: none, AsOf: "x", Withheld: []string{}, Inputs: []File{}, Outputs: []Output{}},
+		Op{"open", "wasi", "docs/a.md", "b", "read", "granted", "rule", "grant", "success", ptr[int64](0), ptr(hashOf("")), 3},
+		Op{Op: "stat", Via: "wasi", Decision: "hidden", Errno: "noent"},
+		Digest{7, "docs/a.md", hashOf("d"), 9, []Range{{1, 2}, {3, 4}}},
+		Digest{Of: 1, SHA256: hashOf("d")},
+		Stderr{Blob{hashOf("e"), 3}, true},
+		Stderr{},
+		TurnEnd{"ok", "c", "l", "m", ptr[int64](-1), &Blob{hashOf("r"), 1}, EvidenceHead{4, hashOf("e")}, []Publication{
+			{"a", "r", hashOf("a"), 1, nil, false},
+			{"b", "r", hashOf("b"), 1, ptr(hashOf("x")), true},
+		}, 1, 2, 3},
+		TurnEnd{Status: "aborted", Publish: []Publication{}},
+		Recovered{"exec.jsonl.torn-12", 12, 3, hashOf("t")},
+		Erased{hashOf("b"), "asked for"},
+		SessionClose{2},
+		Violation{"read", "docs/private/a", "forbidden docs/private/**", "read: docs/private/a"},
+		Violation{Operation: "write", Subject: "x", Rule: "no grant of write"},
+		TurnEvidence{
+			"SES-1", 1, "WO-1", []File{{"a", hashOf("a"), 1}}, []Output{{"o", "r", false, false}}, []File{{"a", ledger.Hash{}, 1}},
+			[]File{{"o", hashOf("o"), 1}}, []string{"u"}, []ExternalCall{{3}}, []Violation{{"read", "x", "y", ""}}, []Probe{{"h", 2}},
+			[]File{{"tmp/x", hashOf("x"), 1}}, grants, []string{".env*"}, "none", 1, 9, hashOf("head"),
+		},
+	}
+}
+
+func TestEveryKindReadsBackAsItWasWritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.jsonl")
+	log, err := ledger.Create(path, ledger.Options{Session: "SES-1", Now: func() time.Time { return time.Unix(1, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := everyBody()
+	for _, b := range bodies {
+		if _, err := log.Append(1, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]bool{}
+	for e, err := range ledger.Read(path) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := Decode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds[e.Kind] = true
+		if want := bodies[e.Seq]; !reflect.DeepEqual(got, want) && fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("seq %d: got %+v, want %+v", e.Seq, got, want)
+		}
+	}
+	if len(kinds) != 12 {
+		t.Errorf("got %d kinds, want all 12", len(kinds))
+	}
+}
+
+// bodyLine is a line with the given own members; its hashes are not right, and
+// Decode does not ask for them.
+func bodyLine(kind, own string) ledger.Entry {
+	if own != "" {
+		own = "," + own
+	}
+	zeros := strings.Repeat("0", 64)
+	line := `{"v":1,"seq":0,"ts":"2026-01-02T03:04:05.000000006Z","mono_ns":0,"kind":"` + kind + `","sid":"SES-1","turn":1` + own +
+		`,"prev":"` + zeros + `","hash":"` + zeros + `"}`
+	return ledger.Entry{Kind: kind, Line: []byte(line)}
+}
+
+func TestDecodeIsStrict(t *testing.T) {
+	hash := hashOf("x").String()
+	for _, c := range []struct{ kind, own, want string }{
+		{"session.close", `"turns":1`, ""},
+		{"session.close", `"turns":1,"more":2`, `entry session.close: json: unknown field "more"`},
+		{"session.close", ``, "entry session.close: members are not written as this format writes them"},
+		{"session.close", `"turns":null`, "entry session.close: members are not written as this format writes them"},
+		{"session.close", `"turns":1,"turns":1`, "entry session.close: members are not written as this format writes them"},
+		{"session.close", `"Turns":1`, "entry session.close: members are not written as this format writes them"},
+		{"session.close", `"turns":01`, "entry session.close: invalid character '1' after object key:value pair"},
+		{"session.close", `"turns":1e0`, "entry session.close: json: cannot unmarshal number 1e0 into Go struct field SessionClose.turns of type int64"},
+		{"session.close", `"turns": 1`, "entry session.close: members are not written as this format writes them"},
+		{"session.close", `"turns":1}{"a":1`, "entry session.close: something follows its members"},
+		{"erased", `"why":"x","blob":"` + hash + `"`, "entry erased: members are not written as this format writes them"},
+		{"erased", `"blob":"` + strings.ToUpper(hash) + `","why":"x"`, `entry erased: digest "` + strings.ToUpper(hash) + `": want sha256: and 64 lower-case hexadecimal digits`},
+		{"erased", `"blob":"` + hash + `","why":"\u0041"`, "entry erased: members are not written as this format writes them"},
+		{"exec.start", `"a":1`, "entry exec.start: this version does not know the kind"},
+	} {
+		_, err := Decode(bodyLine(c.kind, c.own))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %s:\n got %s\nwant %s", c.kind, c.own, got, c.want)
+		}
+	}
+}
+
+func TestDecodeRefusesAnotherKind(t *testing.T) {
+	err := bodyLine("erased", `"turns":1`).Decode(new(SessionClose))
+	if want := "entry erased: decoded as session.close"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if _, err := Decode(ledger.Entry{Kind: "op"}); err == nil || errors.Unwrap(err) != nil {
+		t.Errorf("an entry without line: got %v", err)
+	}
+}

@@ -1,0 +1,233 @@
+package ledger
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// maxInt is the largest integer every JSON reader keeps exactly: 2^53-1.
+const maxInt = 1<<53 - 1
+
+// maxDepth bounds the nesting of objects and arrays in one entry.
+const maxDepth = 32
+
+// Body is what an entry says: a kind, and the members of that kind in their
+// fixed order.
+type Body interface {
+	Kind() string // lower-case letters, dots and underscores, at most 64
+	AppendMembers(*Members)
+}
+
+// Members writes the members of one entry in the order of the calls. Strings
+// are escaped as RFC 8785 section 3.2.2.2 says; there are no floats. The first
+// fault is kept and makes [Log.Append] fail before anything is written: a
+// string or name that is not fit, an integer beyond ±(2^53-1), a member called
+// hash or prev.
+//
+// Within an array the name of each element is "". Members is not safe for
+// concurrent use, and must not be kept after AppendMembers returns.
+type Members struct {
+	buf   []byte
+	err   error
+	depth int
+	array uint64 // bit d is set while the container at depth d is an array
+	comma bool   // something stands before the next member
+}
+
+// Encode returns the members of b as one JSON object, as an entry holds them.
+func Encode(b Body) ([]byte, error) {
+	m := &Members{buf: []byte{'{'}}
+	b.AppendMembers(m)
+	if m.err != nil {
+		return nil, fmt.Errorf("entry %s: %w", b.Kind(), m.err)
+	}
+	return append(m.buf, '}'), nil
+}
+
+// Str writes a string, which must be UTF-8.
+func (m *Members) Str(name, value string) {
+	if !m.name(name) {
+		return
+	}
+	if !utf8.ValidString(value) {
+		m.fail(fmt.Errorf("member %q is not UTF-8", name))
+		return
+	}
+	m.buf = appendString(m.buf, value)
+}
+
+// Int writes an integer between -(2^53-1) and 2^53-1.
+func (m *Members) Int(name string, value int64) {
+	if !m.name(name) {
+		return
+	}
+	if value > maxInt || value < -maxInt {
+		m.fail(fmt.Errorf("member %q is %d, beyond 2^53-1", name, value))
+		return
+	}
+	m.buf = strconv.AppendInt(m.buf, value, 10)
+}
+
+// Uint writes an integer up to 2^53-1.
+func (m *Members) Uint(name string, value uint64) {
+	if !m.name(name) {
+		return
+	}
+	if value > maxInt {
+		m.fail(fmt.Errorf("member %q is %d, beyond 2^53-1", name, value))
+		return
+	}
+	m.buf = strconv.AppendUint(m.buf, value, 10)
+}
+
+// Bool writes true or false.
+func (m *Members) Bool(name string, value bool) {
+	if m.name(name) {
+		m.buf = strconv.AppendBool(m.buf, value)
+	}
+}
+
+// Null writes null, for the few members that say "there was none" in words.
+func (m *Members) Null(name string) {
+	if m.name(name) {
+		m.buf = append(m.buf, "null"...)
+	}
+}
+
+// Hash writes a digest as a string, "sha256:" and 64 digits.
+func (m *Members) Hash(name string, value Hash) {
+	if !m.name(name) {
+		return
+	}
+	m.buf = append(m.buf, '"')
+	m.buf = append(m.buf, hashPrefix...)
+	m.buf = hex.AppendEncode(m.buf, value[:])
+	m.buf = append(m.buf, '"')
+}
+
+// Object writes an object whose members are those that body writes.
+func (m *Members) Object(name string, body func(*Members)) { m.nest(name, false, body) }
+
+// Array writes an array whose elements are those that body writes, each with
+// the name "".
+func (m *Members) Array(name string, body func(*Members)) { m.nest(name, true, body) }
+
+func (m *Members) nest(name string, array bool, body func(*Members)) {
+	if !m.name(name) {
+		return
+	}
+	if m.depth+1 >= maxDepth {
+		m.fail(fmt.Errorf("member %q is nested deeper than %d", name, maxDepth))
+		return
+	}
+	m.depth++
+	bit := uint64(1) << m.depth
+	left, right := byte('{'), byte('}')
+	m.array &^= bit
+	if array {
+		m.array |= bit
+		left, right = '[', ']'
+	}
+	m.buf = append(m.buf, left)
+	m.comma = false
+	body(m)
+	m.buf = append(m.buf, right)
+	m.comma = true
+	m.depth--
+}
+
+// name writes what stands before a value and reports whether the value may
+// follow.
+func (m *Members) name(name string) bool {
+	if m.err != nil {
+		return false
+	}
+	if m.array&(1<<m.depth) != 0 {
+		if name != "" {
+			m.fail(fmt.Errorf("element of an array has the name %q", name))
+			return false
+		}
+		if m.comma {
+			m.buf = append(m.buf, ',')
+		}
+		m.comma = true
+		return true
+	}
+	if !m.fit(name) {
+		m.fail(fmt.Errorf("%q cannot be the name of a member", name))
+		return false
+	}
+	if m.comma {
+		m.buf = append(m.buf, ',')
+	}
+	m.comma = true
+	m.buf = append(m.buf, '"')
+	m.buf = append(m.buf, name...)
+	m.buf = append(m.buf, '"', ':')
+	return true
+}
+
+// fit reports whether name may be used here: snake case, never hash or prev
+// (which must occur once in a line), and at the top none of the common members.
+func (m *Members) fit(name string) bool {
+	if name == "" || name == "hash" || name == "prev" {
+		return false
+	}
+	for i := range len(name) {
+		c := name[i]
+		if (c < 'a' || c > 'z') && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	if m.depth > 0 {
+		return true
+	}
+	switch name {
+	case "v", "seq", "ts", "mono_ns", "kind", "sid", "turn":
+		return false
+	}
+	return true
+}
+
+func (m *Members) fail(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}
+
+// appendString appends s, which is UTF-8, quoted and escaped by RFC 8785
+// section 3.2.2.2: the short escapes where JSON has them, \u00xx in lower case
+// for other controls, everything else as it is.
+func appendString(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
+	b = append(b, '"')
+	from := 0
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c >= 0x20 && c != '"' && c != '\\' {
+			continue
+		}
+		b = append(b, s[from:i]...)
+		from = i + 1
+		switch c {
+		case '"', '\\':
+			b = append(b, '\\', c)
+		case '\b':
+			b = append(b, '\\', 'b')
+		case '\t':
+			b = append(b, '\\', 't')
+		case '\n':
+			b = append(b, '\\', 'n')
+		case '\f':
+			b = append(b, '\\', 'f')
+		case '\r':
+			b = append(b, '\\', 'r')
+		default:
+			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
+		}
+	}
+	b = append(b, s[from:]...)
+	return append(b, '"')
+}
