@@ -1,0 +1,67 @@
+# Each target is one thing a person types. Only Go and make are needed, save for
+# race (a C compiler) and lint and fmt (the tools of .ci/tools.mod, which Go
+# fetches by itself).
+
+GO       ?= go
+FUZZTIME ?= 20s
+COUNT    ?= 6
+TOOL     := $(GO) tool -modfile=.ci/tools.mod
+export CGO_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test build race lint fmt fuzz bench golden guests cross check
+
+help: ## say what each target does
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
+
+demo: build ## run two agents on this tree and show what they did and what they were refused
+	@sh examples/demo.sh
+
+test: ## run all tests
+	$(GO) test -shuffle=on ./...
+
+build: ## build bin/agenthost
+	$(GO) build -trimpath -o bin/agenthost ./cmd/agenthost
+
+race: ## run all tests under the race detector
+	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
+
+lint: ## check formatting, go vet, staticcheck
+	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \
+	if [ -n "$$unformatted" ]; then echo "not formatted, make fmt mends it:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+fmt: ## format all Go files
+	$(TOOL) gofumpt -w .
+
+fuzz: ## fuzz each target for FUZZTIME (20s)
+	@grep -rn --include='*_test.go' '^func Fuzz' . | sed 's/^\(.*\)\/[^/]*_test.go:[0-9]*:func \(Fuzz[A-Za-z0-9_]*\).*/\1 \2/' | sort | \
+	while read -r room target; do \
+		echo "$$room $$target"; \
+		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$room" || exit 1; \
+	done
+
+bench: ## run all benchmarks COUNT times (6)
+	$(GO) test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...
+
+golden: ## accept what the commands print now as the expected texts; read the diff before committing it
+	$(GO) test ./cmd/agenthost -run='^TestScript$$' -update
+
+guests: ## build the agents of examples/ to build/guests
+	@mkdir -p build/guests
+	@for main in examples/*/main.go; do \
+		dir=$$(dirname "$$main"); \
+		echo "build/guests/$$(basename "$$dir").wasm"; \
+		GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o "build/guests/$$(basename "$$dir").wasm" "./$$dir" || exit 1; \
+	done
+
+cross: ## build and vet for the other platforms
+	@for platform in linux/arm64 darwin/arm64 windows/amd64; do \
+		echo "$$platform"; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./... || exit 1; \
+		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) vet ./... || exit 1; \
+	done
+
+check: ## everything that must pass before a change lands
+	@sh .ci/steps lint test race cross fuzz

@@ -1,0 +1,166 @@
+package main
+
+import (
+	"crypto/sha256"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata/script")
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"agenthost": main})
+}
+
+// TestScript runs what a person would type, with the words and the exit status
+// they would see. Beside the commands of testscript a script has
+//
+//	exits STATUS CMD ARG…   runs CMD, which must end with STATUS
+//	snapshot DIR            remembers everything in DIR
+//	unchanged DIR           DIR is as it was at the snapshot: names, modes, times, contents
+//	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("..", "..", "testdata", "script"),
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(env *testscript.Env) error {
+			home := filepath.Join(env.WorkDir, ".home")
+			for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"} {
+				env.Setenv(name, home)
+			}
+			env.Values[snapshots{}] = map[string]string{}
+			return os.Mkdir(home, 0o700)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":     scriptExits,
+			"snapshot":  scriptSnapshot,
+			"unchanged": scriptUnchanged,
+			"module":    scriptModule,
+		},
+	})
+}
+
+func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS CMD ARG…")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("%s: %v", args[1], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("%s ended with status %d, want %d", strings.Join(args[1:], " "), got, want)
+	}
+}
+
+// snapshots is the key under which a script keeps what its folders looked like.
+type snapshots struct{}
+
+func scriptSnapshot(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: snapshot DIR")
+	}
+	ts.Value(snapshots{}).(map[string]string)[args[0]] = describeTree(ts, args[0])
+}
+
+func scriptUnchanged(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: unchanged DIR")
+	}
+	before, ok := ts.Value(snapshots{}).(map[string]string)[args[0]]
+	if !ok {
+		ts.Fatalf("no snapshot of %s", args[0])
+	}
+	if after := describeTree(ts, args[0]); after != before {
+		ts.Fatalf("%s has changed; before:\n%safter:\n%s", args[0], before, after)
+	}
+}
+
+func describeTree(ts *testscript.TestScript, dir string) string {
+	var b strings.Builder
+	top := ts.MkAbs(dir)
+	ts.Check(filepath.WalkDir(top, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == ".home" {
+			return fs.SkipDir
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		content := ""
+		switch {
+		case info.Mode().IsRegular():
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			content = fmt.Sprintf("%x", sha256.Sum256(data))
+		case info.Mode()&fs.ModeSymlink != 0:
+			if content, err = os.Readlink(path); err != nil {
+				return err
+			}
+		}
+		name, err := filepath.Rel(top, path)
+		fmt.Fprintf(&b, "%s %s %d %d %s\n", name, info.Mode(), info.Size(), info.ModTime().UnixNano(), content)
+		return err
+	}))
+	return b.String()
+}
+
+func scriptModule(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: module FILE [MODULE.FUNCTION…]")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), wasmCommand(args[1:]), 0o644))
+}
+
+// wasmCommand is a module that exports one page of memory and _start, which does
+// nothing, and imports functions of no parameters and no result.
+func wasmCommand(imports []string) []byte {
+	section := func(id byte, entries [][]byte) []byte {
+		body := []byte{byte(len(entries))}
+		for _, e := range entries {
+			body = append(body, e...)
+		}
+		return append([]byte{id, byte(len(body))}, body...)
+	}
+	name := func(s string) []byte { return append([]byte{byte(len(s))}, s...) }
+	wasm := []byte("\x00asm\x01\x00\x00\x00")
+	wasm = append(wasm, section(1, [][]byte{{0x60, 0, 0}})...)
+	if len(imports) > 0 {
+		var entries [][]byte
+		for _, i := range imports {
+			module, function, _ := strings.Cut(i, ".")
+			entries = append(entries, append(append(name(module), name(function)...), 0, 0))
+		}
+		wasm = append(wasm, section(2, entries)...)
+	}
+	wasm = append(wasm, section(3, [][]byte{{0}})...)
+	wasm = append(wasm, section(5, [][]byte{{0, 1}})...)
+	wasm = append(wasm, section(7, [][]byte{
+		append(name("memory"), 2, 0),
+		append(name("_start"), 0, byte(len(imports))),
+	})...)
+	return append(wasm, section(10, [][]byte{{2, 0, 0x0b}})...)
+}

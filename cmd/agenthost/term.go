@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// terminal is where an invocation speaks. Standard output carries results and
+// JSON, standard error is for people. A line is a line: whatever stands in it,
+// a name a guest chose included, is escaped before it is written, so that it can
+// neither move the cursor nor begin a line of its own.
+//
+// The first error of standard output is kept and returned by close; standard
+// error is never worth failing for. Not safe for concurrent use.
+type terminal struct {
+	stdout, stderr io.Writer
+	quiet          bool // --quiet: no notes, no progress
+	color          bool // on standard error
+	outIsTTY       bool
+	errIsTTY       bool
+	progressing    bool // a progress line stands on the screen
+	err            error
+}
+
+// newTerminal looks at what the two writers are. getenv is os.Getenv.
+func newTerminal(stdout, stderr io.Writer, getenv func(string) string) *terminal {
+	t := &terminal{stdout: stdout, stderr: stderr, outIsTTY: isTTY(stdout), errIsTTY: isTTY(stderr)}
+	t.color = t.errIsTTY && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	return t
+}
+
+func isTTY(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// line prints one line on standard output.
+func (t *terminal) line(format string, args ...any) {
+	t.out([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+// text prints text of ours, line ends and all, on standard output.
+func (t *terminal) text(s string) { t.out([]byte(s)) }
+
+// value prints v as indented JSON on standard output. What could disturb a
+// terminal is written as \u escapes, which mean the same.
+func (t *terminal) value(v any) error {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("json: %w", err)
+	}
+	t.out(escapeJSON(b.Bytes()))
+	return nil
+}
+
+// note prints one line for people on standard error, unless --quiet.
+func (t *terminal) note(format string, args ...any) {
+	if !t.quiet {
+		t.diagnostic("", escape(fmt.Sprintf(format, args...)))
+	}
+}
+
+// failure prints what went wrong and, if anything is known to help, what to do.
+func (t *terminal) failure(f *failure) {
+	t.diagnostic("31", "agenthost:", " "+escape(f.message))
+	if f.hint != "" {
+		t.diagnostic("36", "agenthost: hint:", " "+escape(f.hint))
+	}
+}
+
+// progress shows what is being done until the next line is printed; only on a
+// terminal.
+func (t *terminal) progress(format string, args ...any) {
+	if t.quiet || !t.errIsTTY {
+		return
+	}
+	t.progressing = true
+	fmt.Fprintf(t.stderr, "\r\x1b[K%s", escape(fmt.Sprintf(format, args...)))
+}
+
+// close ends a progress line and reports the first failed write to standard
+// output.
+func (t *terminal) close() error {
+	t.clear()
+	if t.err == nil {
+		return nil
+	}
+	return &failure{message: "standard output: " + t.err.Error(), hint: "what was printed is not complete", code: exitHost, err: t.err}
+}
+
+// diagnostic writes one escaped line on standard error, its lead in color.
+func (t *terminal) diagnostic(color, lead string, rest ...string) {
+	t.clear()
+	if t.color && color != "" {
+		lead = "\x1b[" + color + "m" + lead + "\x1b[0m"
+	}
+	io.WriteString(t.stderr, lead+strings.Join(rest, "")+"\n")
+}
+
+func (t *terminal) clear() {
+	if t.progressing {
+		t.progressing = false
+		io.WriteString(t.stderr, "\r\x1b[K")
+	}
+}
+
+func (t *terminal) out(b []byte) {
+	if t.outIsTTY {
+		t.clear()
+	}
+	if t.err == nil {
+		_, t.err = t.stdout.Write(b)
+	}
+}
+
+// escape makes s safe to show: control and format characters (those that turn
+// the direction of text among them), separators other than the space, and bytes
+// that are not UTF-8 become \n, \x1b, \u202e or \xff. Backslashes stay, so it
+// is for eyes; who needs the exact bytes asks for JSON.
+func escape(s string) string {
+	if strings.IndexFunc(s, disturbs) < 0 && utf8.ValidString(s) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r == '\n':
+			b.WriteString(`\n`)
+		case r == '\t':
+			b.WriteString(`\t`)
+		case r == '\r':
+			b.WriteString(`\r`)
+		case !disturbs(r):
+			b.WriteRune(r)
+		case r < 0x80:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+		i += n
+	}
+	return b.String()
+}
+
+// disturbs tells whether a character can change how others are shown, or is not
+// shown at all.
+func disturbs(r rune) bool { return !unicode.IsPrint(r) }
+
+// escapeJSON writes the characters of valid JSON that disturb a terminal, all of
+// them within strings, as \u escapes. The line ends between values stay.
+func escapeJSON(b []byte) []byte {
+	if bytes.IndexFunc(b, func(r rune) bool { return r != '\n' && disturbs(r) }) < 0 {
+		return b
+	}
+	var out []byte
+	for _, r := range string(b) {
+		switch {
+		case r == '\n' || !disturbs(r):
+			out = utf8.AppendRune(out, r)
+		case r < 0x10000:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			r -= 0x10000
+			out = fmt.Appendf(out, `\u%04x\u%04x`, 0xd800+r>>10, 0xdc00+r&0x3ff)
+		}
+	}
+	return out
+}
