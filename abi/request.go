@@ -47,6 +47,9 @@ func (r Request) Encode() ([]byte, error) {
 	if r.DeclaredOutputs == nil {
 		r.DeclaredOutputs = []Output{}
 	}
+	if len(r.Query) == 0 {
+		r.Query = nil
+	}
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
