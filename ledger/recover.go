@@ -103,14 +103,15 @@ const sectorSize = 512
 // If why is not "" it says more than what the line's check said.
 func (v *verifier) classify(r io.ReaderAt, at, size int64) (why string, torn bool, err error) {
 	zero, next, err := zeroSector(r, at, size)
-	if err != nil {
+	switch {
+	case err != nil:
 		return "", false, err
-	}
-	if next == size && !zero {
+	case !zero && next < 0:
 		return v.classifyEnd(r, at, size)
-	}
-	if !zero {
+	case !zero:
 		return "", false, nil
+	case next < 0:
+		next = size
 	}
 	// Later lines must not hold anything that was durable.
 	for lines := newLines(r, next, size, v.max); ; {
@@ -151,12 +152,12 @@ func (v *verifier) classifyEnd(r io.ReaderAt, at, size int64) (why string, torn 
 }
 
 // zeroSector reports whether the line at offset at holds a sector of zeros, and
-// where the next line begins. A sector counts from at on, or up to size, where
+// where the next line begins, -1 if it has no newline. A sector counts from at on, or up to size, where
 // it lies across them: what is before was durable, what is behind does not
 // exist.
 func zeroSector(r io.ReaderAt, at, size int64) (zero bool, next int64, err error) {
 	buf := make([]byte, 128*sectorSize)
-	for next = at; next < size; {
+	for next := at; next < size; {
 		b := buf[:min(int64(len(buf))-next%sectorSize, size-next)]
 		if _, err := r.ReadAt(b, next); err != nil {
 			return false, 0, err
@@ -171,5 +172,5 @@ func zeroSector(r io.ReaderAt, at, size int64) (zero bool, next int64, err error
 			b = b[len(sector):]
 		}
 	}
-	return zero, size, nil
+	return zero, -1, nil
 }
