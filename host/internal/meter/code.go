@@ -177,6 +177,8 @@ func (c *code) instr(r *reader) {
 	m := c.m
 	in := instr{op: r.opcode(), cost: costPlain}
 	switch op := in.op; {
+	case op > opTryTable && op <= opI64Extend32: // most of all code
+		c.simple(r, &in)
 	case op == opBlock || op == opLoop || op == opIf || op == opTryTable:
 		c.construct(r, &in)
 	case op == opElse:
@@ -296,9 +298,15 @@ func (c *code) target(r *reader) int32 {
 func (c *code) simple(r *reader, in *instr) {
 	m := c.m
 	switch op := in.op; {
+	case op >= opLocalGet && op <= opLocalTee:
+		in.a = uint64(r.index("local", c.nLocals))
+	case op == opI32Const:
+		in.a = uint64(r.signed(32))
+	case op == opI64Const:
+		in.a = uint64(r.signed(64))
+	case op >= opI32Eqz && op <= opI64Extend32, op == opDrop, op == opSelect, op == opRefIsNull:
 	case op >= opI32Load && op <= opI64Store32:
 		c.memArg(r, in)
-	case op >= opI32Eqz && op <= opI64Extend32, op == opDrop, op == opSelect, op == opRefIsNull:
 	case op == opSelectTyped:
 		if n := r.u32(); n != 1 {
 			r.malformed("select of %d types", n)
@@ -308,8 +316,6 @@ func (c *code) simple(r *reader, in *instr) {
 		} else {
 			in.a = uint64(t)
 		}
-	case op >= opLocalGet && op <= opLocalTee:
-		in.a = uint64(r.index("local", c.nLocals))
 	case op == opGlobalGet || op == opGlobalSet:
 		in.a = uint64(r.index("global", uint32(len(m.globalTypes))))
 	case op == opTableGet || op == opTableSet || op == opTableSize:
@@ -319,10 +325,6 @@ func (c *code) simple(r *reader, in *instr) {
 		if op == opMemoryGrow {
 			in.kind, in.cost = kindByPages, costGrow
 		}
-	case op == opI32Const:
-		in.a = uint64(r.signed(32))
-	case op == opI64Const:
-		in.a = uint64(r.signed(64))
 	case op == opF32Const:
 		in.a, in.b = uint64(r.pos), 4
 		r.bytes(4)

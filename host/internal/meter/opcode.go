@@ -95,8 +95,8 @@ func (op opcode) append(b []byte) []byte {
 	return appendUnsigned(append(b, byte(op>>8)), uint64(op&0xff))
 }
 
-// opcode reads an opcode. A second number written in more bytes than it needs is refused: engines read it in different
-// ways (wazero takes one byte after 0xfd), and what one takes for the immediate of an instruction, another executes.
+// opcode reads an opcode. One of SIMD whose second number is written in more bytes than it needs is refused: wazero takes
+// the first byte only. It would be written anew in one byte, but the module that was validated would have been another.
 func (r *reader) opcode() opcode {
 	b := opcode(r.byte())
 	switch b {
@@ -109,8 +109,8 @@ func (r *reader) opcode() opcode {
 	}
 	from := r.pos
 	sub := r.u32()
-	if n := r.pos - from; n > 1 && sub>>(7*(n-1)) == 0 {
-		r.malformed("an opcode in more bytes than it needs")
+	if n := r.pos - from; b == prefixVector && n > 1 && sub>>(7*(n-1)) == 0 {
+		r.unsupported("an opcode in more bytes than it needs (0xfd %d)", sub)
 		return 0
 	}
 	if b == prefixMisc && sub > uint32(opTableFill&0xff) || b == prefixVector && (sub > 0xff || !vectorOpcode(byte(sub))) {

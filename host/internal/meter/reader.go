@@ -89,6 +89,10 @@ func (r *reader) u32() uint32 {
 
 // signed reads a signed number of the given width in LEB128. Widths are 32, 33 and 64.
 func (r *reader) signed(bits int) int64 {
+	if r.pos < len(r.b) && r.b[r.pos] < 0x80 { // nearly always
+		r.pos++
+		return int64(int8(r.b[r.pos-1]<<1)) >> 1
+	}
 	var v int64
 	for shift := 0; shift < bits; shift += 7 {
 		c := r.byte()

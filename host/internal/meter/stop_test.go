@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"github.com/tetratelabs/wazero/api"
 )
 
 // endless are programs that never end by themselves.
@@ -50,14 +52,17 @@ var endless = map[string][]byte{
 		a.with(opTailIndirect, 0)
 		*a = append(*a, 0)
 	}),
-	"call by reference": run(func(a *asm) {
-		a.begin(opLoop)
-		a.i32(1)
-		a.with(opCallIndirect, 1)
-		*a = append(*a, 0)
-		a.with(opBr, 0)
-		a.op(opEnd, opUnreachable)
-	}),
+	"call by reference": build(
+		testFunc{export: "run", code: func(a *asm) {
+			a.begin(opLoop)
+			a.i32(1)
+			a.with(opCallIndirect, 1)
+			*a = append(*a, 0)
+			a.with(opBr, 0)
+			a.op(opEnd, opUnreachable)
+		}},
+		testFunc{typ: 1, code: func(*asm) {}},
+	),
 	"br_table": run(func(a *asm) {
 		a.begin(opLoop)
 		a.get(0)
@@ -118,20 +123,6 @@ var endless = map[string][]byte{
 		a.with(opBr, 0)
 		a.op(opEnd, opUnreachable)
 	}),
-}
-
-func init() { // "call by reference" needs something to call
-	endless["call by reference"] = build(
-		testFunc{export: "run", code: func(a *asm) {
-			a.begin(opLoop)
-			a.i32(1)
-			a.with(opCallIndirect, 1)
-			*a = append(*a, 0)
-			a.with(opBr, 0)
-			a.op(opEnd, opUnreachable)
-		}},
-		testFunc{typ: 1, code: func(*asm) {}},
-	)
 }
 
 // tryTable opens a try_table without operands and with one clause.
@@ -388,8 +379,11 @@ func TestCollectorGetsThrough(t *testing.T) {
 	out := inject(t, endless["loop"])
 	done := make(chan error)
 	const guests = 2
+	var functions []api.Function
 	for range guests {
-		f := h.instance(t, out).ExportedFunction("run")
+		functions = append(functions, h.instance(t, out).ExportedFunction("run"))
+	}
+	for _, f := range functions {
 		go func() {
 			_, err := f.Call(h.ctx, 1)
 			done <- err
