@@ -34,15 +34,15 @@ var testTypes = []funcType{
 	newFuncType([]valueType{typeI32}, []valueType{typeI32}),  // 4
 }
 
-// build makes a module with the functions given, a memory of 1 to 100 pages, a table of 10 with the functions in it, an
-// i64 global and a tag without operands.
+// build makes a module with the functions given, a memory of 1 to 100 pages, a table of 10 with the functions in it, an i64
+// global of 1000 and a tag without operands.
 func build(funcs ...testFunc) []byte {
 	m := &module{
 		types:   testTypes,
 		tables:  []tableType{{typeFuncref, limits{min: 10}}},
 		memory:  &limits{min: 1, max: 100, hasMax: true},
 		tags:    []uint32{1},
-		globals: []globalEntry{{globalType{typeI64, true}, []byte{byte(opI64Const), 5, byte(opEnd)}}},
+		globals: []globalEntry{{globalType{typeI64, true}, asm.constant(nil, 1000)}},
 	}
 	elem := elemSegment{head: []byte{0, byte(opI32Const), 0, byte(opEnd)}}
 	var indices, code []byte
@@ -60,7 +60,7 @@ func build(funcs ...testFunc) []byte {
 	}
 	m.exports = append(m.exports, exportEntry{"memory", externMemory, 0})
 	n := appendUnsigned(nil, uint64(len(funcs)))
-	w := &writer{module: m, out: []byte(header)}
+	w := &writer{module: m, out: []byte(magic)}
 	w.section(sectionType, w.typeSection())
 	w.section(sectionFunction, append(n, indices...))
 	w.section(sectionTable, vector(m.tables, tableType.append))
@@ -75,16 +75,21 @@ func build(funcs ...testFunc) []byte {
 	return w.out
 }
 
+// constant appends an i64 as a constant expression.
+func (a asm) constant(v int64) []byte {
+	a.i64(v)
+	a.op(opEnd)
+	return a
+}
+
 // run makes a module of one function "run" of type (i32) -> i64.
 func run(code func(a *asm), locals ...localGroup) []byte {
 	return build(testFunc{code: code, locals: locals, export: "run"})
 }
 
-const header = "\x00asm\x01\x00\x00\x00"
-
 // sections makes a module of raw sections: a number, then the content.
 func sections(pairs ...any) []byte {
-	w := &writer{out: []byte(header)}
+	w := &writer{out: []byte(magic)}
 	for i := 0; i < len(pairs); i += 2 {
 		w.section(byte(pairs[i].(int)), []byte(pairs[i+1].(string)))
 	}

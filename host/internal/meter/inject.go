@@ -98,6 +98,17 @@ type writer struct {
 }
 
 func (w *writer) write(wasm []byte) ([]byte, error) {
+	w.prepare()
+	// The code comes first: it may need types of its own.
+	code, err := w.code(wasm)
+	if err != nil {
+		return nil, err
+	}
+	return w.assemble(code), nil
+}
+
+// prepare gives what is added its indices.
+func (w *writer) prepare() {
 	w.at.global = uint32(len(w.globalTypes))
 	w.at.refill = w.importedFuncs
 	first := uint32(len(w.funcTypes)) + 1
@@ -106,12 +117,10 @@ func (w *writer) write(wasm []byte) ([]byte, error) {
 	w.funcs = w.at.functions(first, w.config, len(w.memories) > 0)
 	w.report.Global = w.at.global
 	w.report.Functions = len(w.bodies)
+}
 
-	// The code comes first: it may need types of its own.
-	code, err := w.code(wasm)
-	if err != nil {
-		return nil, err
-	}
+// assemble writes the module around its code section.
+func (w *writer) assemble(code []byte) []byte {
 	refill := w.typeIndex([]valueType{typeI64}, []valueType{typeI64})
 	funcs := appendUnsigned(nil, uint64(len(w.bodies)+len(w.funcs)))
 	for _, t := range w.funcTypes[w.importedFuncs:] {
@@ -121,7 +130,7 @@ func (w *writer) write(wasm []byte) ([]byte, error) {
 		funcs = appendUnsigned(funcs, uint64(w.typeIndex(f.params, f.results)))
 	}
 
-	w.out = append(make([]byte, 0, len(code)+len(code)/8+len(wasm)/2), wasm[:8]...)
+	w.out = append(make([]byte, 0, len(code)+len(code)/2), magic...)
 	w.section(sectionType, w.typeSection())
 	w.section(sectionImport, w.importSection(refill))
 	w.section(sectionFunction, funcs)
@@ -154,7 +163,7 @@ func (w *writer) write(wasm []byte) ([]byte, error) {
 	if w.names != nil {
 		w.section(sectionCustom, w.nameSection())
 	}
-	return w.out, nil
+	return w.out
 }
 
 func (w *writer) section(id byte, content []byte) {

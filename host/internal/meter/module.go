@@ -153,16 +153,19 @@ func (m *module) outIndex(f uint32) uint32 {
 
 func (m *module) typeOf(f uint32) funcType { return m.types[m.funcTypes[f]] }
 
+// magic is how a module of version 1 begins. https://webassembly.github.io/spec/core/binary/modules.html#binary-module
+const magic = "\x00asm\x01\x00\x00\x00"
+
 // parse reads a whole module but for its functions' bodies.
 func parse(wasm []byte) (*module, error) {
 	switch {
-	case len(wasm) < 4 || string(wasm[:4]) != "\x00asm":
+	case len(wasm) < 4 || string(wasm[:4]) != magic[:4]:
 		return nil, ErrNotWasm
 	case len(wasm) < 8:
 		return nil, &MalformedError{Offset: len(wasm), Reason: "unexpected end"}
 	case string(wasm[4:8]) == "\x0d\x00\x01\x00":
 		return nil, ErrComponent
-	case string(wasm[4:8]) != "\x01\x00\x00\x00":
+	case string(wasm[:8]) != magic:
 		return nil, &MalformedError{Offset: 4, Reason: "not version 1"}
 	case len(wasm) > maxModule:
 		return nil, &UnsupportedError{Offset: maxModule, Feature: "a module of more than 1 GiB"}
