@@ -63,7 +63,7 @@ func TestLookup(t *testing.T) {
 	for _, test := range []struct{ module, name, want string }{
 		{Module, "call", "(i32, i32, i32, i32) -> i32"},
 		{Module, "more", "(i32, i32, i32) -> i32"},
-		{WASIModule, "proc_exit", "(i32)"},
+		{WASIModule, "proc_exit", "(i32) -> ()"},
 		{WASIModule, "sched_yield", "() -> i32"},
 		{WASIModule, "path_open", "(i32, i32, i32, i32, i32, i64, i64, i32, i32) -> i32"},
 	} {

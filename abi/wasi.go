@@ -24,18 +24,13 @@ const (
 	F64 = "\x7c"
 )
 
-// String writes the signature as people do: (i32, i64) -> i32.
+// String writes the signature as people do: (i32, i64) -> i32, or (i32) -> ().
 func (s Signature) String() string {
-	var b strings.Builder
-	b.WriteString("(" + typeNames(s.Params) + ")")
-	switch len(s.Results) {
-	case 0:
-	case 1:
-		b.WriteString(" -> " + typeNames(s.Results))
-	default:
-		b.WriteString(" -> (" + typeNames(s.Results) + ")")
+	results := typeNames(s.Results)
+	if len(s.Results) != 1 {
+		results = "(" + results + ")"
 	}
-	return b.String()
+	return "(" + typeNames(s.Params) + ") -> " + results
 }
 
 func typeNames(types string) string {

@@ -266,7 +266,7 @@ func (d *document) granted(at string, e *capability.Enforcer, op capability.Op, 
 	}
 	bound := e.Bind(someSession)
 	if rule, ok := bound.Forbids(name); ok {
-		d.fault(at, "", "%q is forbidden by %q", pattern, rule)
+		d.fault(at, "take it out of one of the two", "%q is refused by the rule %q", pattern, rule)
 		return
 	}
 	if strings.HasPrefix(name, "output/"+someSession+"/") {

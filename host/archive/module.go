@@ -2,7 +2,6 @@ package archive
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -73,15 +72,4 @@ func localID(name string) string {
 		id = "MODULE"
 	}
 	return "PKG-LOCAL-" + id[:min(len(id), 90)]
-}
-
-// CheckModule reports what keeps a module from running as a guest of this
-// version, as a *PackageError that says what to build instead.
-func CheckModule(wasm []byte, e Entry) error {
-	where := fmt.Sprintf("module %q", e.Module)
-	if !bytes.HasPrefix(wasm, []byte("\x00asm")) {
-		what, hint := recognize(wasm[:min(len(wasm), blockSize)])
-		return &PackageError{Where: where, What: "not WebAssembly but " + what, Hint: hint}
-	}
-	return nil
 }

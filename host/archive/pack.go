@@ -100,7 +100,7 @@ func pack(w io.Writer, dir string, o PackOptions, leaveOut []os.FileInfo) (*Pack
 	}
 	defer s.root.Close()
 	return readWhile(Read, func(check io.Writer) error {
-		z, err := gzip.NewWriterLevel(io.MultiWriter(w, check), gzip.BestCompression)
+		z, err := gzip.NewWriterLevel(io.MultiWriter(w, check), gzip.DefaultCompression)
 		if err != nil {
 			return err
 		}

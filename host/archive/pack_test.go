@@ -258,7 +258,7 @@ func TestPackRefusals(t *testing.T) {
 		{"manifest twice", []string{"manifest.json", m, "Manifest.json", m}, nil,
 			`package: file "Manifest.json": the name differs from "manifest.json" only in case; rename it`},
 		{"decomposed", []string{"manifest.json", m, "e\u0301", ""}, nil,
-			`package: file "é": the name holds U+0301, which has a second spelling; use composed characters (NFC); rename it`},
+			"package: file \"e\u0301\"" + `: the name holds U+0301, which has a second spelling; use composed characters (NFC); rename it`},
 		{"module missing", []string{"manifest.json", `{"schema": "agenthost/package/v1", "id": "PKG-A", "version": "0.1.0", "entry": {"module": "a.wasm"}}`}, nil,
 			`manifest.json: entry.module: no file "a.wasm" in the package; build it first, or leave entry out of a library`},
 		{"module is something else", []string{"manifest.json", `{"schema": "agenthost/package/v1", "id": "PKG-A", "version": "0.1.0", "entry": {"module": "a.wasm"}}`, "a.wasm", "\x7fELF"}, nil,

@@ -156,7 +156,8 @@ func (d *document) command(path string, n node, into *capability.Command) {
 	}
 }
 
-// grantFault notes an error of the capability package.
+// grantFault notes an error of the capability package, whose reasons go on from
+// the pattern they speak of.
 func (d *document) grantFault(path string, err error) {
 	var g *capability.GrantError
 	if !errors.As(err, &g) {
@@ -165,7 +166,7 @@ func (d *document) grantFault(path string, err error) {
 	}
 	what := g.Reason
 	if g.Pattern != "" {
-		what = fmt.Sprintf("%q: %s", g.Pattern, g.Reason)
+		what = fmt.Sprintf("%q %s", g.Pattern, g.Reason)
 	}
 	d.fault(path, g.Hint, "%s", what)
 }

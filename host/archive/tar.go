@@ -291,7 +291,7 @@ func (t *tarReader) same(got, want [blockSize]byte) error {
 	for _, f := range headerFields() {
 		g, w := got[f.start:f.end], want[f.start:f.end]
 		if f.name != "checksum" && !bytes.Equal(g, w) {
-			return t.fault(packAgain, "its %s is not as packages have it: %q instead of %q", f.name, cString(g), cString(w))
+			return t.fault(packAgain, "its %s is not as packages have it: %q instead of %q", f.name, bytes.TrimRight(g, "\x00"), bytes.TrimRight(w, "\x00"))
 		}
 	}
 	return t.fault(packAgain, "its checksum is not written as packages have it")
@@ -334,5 +334,6 @@ func cString(b []byte) string {
 
 // octal reads a number as ustar has it: octal digits, then NULs or spaces.
 func octal(b []byte) (int64, error) {
-	return strconv.ParseInt(string(bytes.Trim(b, " \x00")), 8, 63)
+	n, err := strconv.ParseUint(string(bytes.Trim(b, " \x00")), 8, 63)
+	return int64(n), err
 }

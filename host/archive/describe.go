@@ -1,0 +1,202 @@
+package archive
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/capability"
+)
+
+// Describe puts into words what a manifest asks for, one right or promise a
+// line, for the person who decides. The words hold texts of the manifest as they
+// are: whoever shows them on a terminal escapes them.
+func Describe(m Manifest) []string {
+	if m.Entry == nil {
+		return append([]string{"is a library: it does not run, other packages see its files read-only"}, dependencies(m)...)
+	}
+	c := m.Capabilities
+	var lines []string
+	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	for _, p := range c.Read {
+		say("may read %s (%s)", p, place(p))
+	}
+	if len(c.Read) == 0 {
+		say("may read nothing but its own files")
+	}
+	for _, p := range c.Write {
+		say("may write %s (%s)", p, place(p))
+	}
+	if len(c.Write) == 0 {
+		say("may write nothing but its scratch and its output folder")
+	}
+	for _, r := range c.Execute {
+		say("may run %s", r)
+	}
+	if len(c.Execute) == 0 {
+		say("may run no commands")
+	}
+	for _, p := range c.Forbidden {
+		say("may never touch %s", p)
+	}
+	for _, p := range m.Inputs {
+		say("declares as input %s", p)
+	}
+	for _, o := range m.Outputs {
+		verb := "must publish"
+		if o.Optional || pattern(o.Path) {
+			verb = "may publish"
+		}
+		executable := ""
+		if o.Executable {
+			executable = ", executable"
+		}
+		say("%s %s as %s%s", verb, o.Path, o.Role, executable)
+	}
+	lines = append(lines, dependencies(m)...)
+	for _, name := range slices.Sorted(maps.Keys(m.Entry.Env)) {
+		say("is started with %s=%s in its environment", name, m.Entry.Env[name])
+	}
+	if len(m.Entry.Args) > 0 {
+		say("is started with the arguments %q", m.Entry.Args)
+	}
+	if m.Entry.UnknownImports == UnknownENOSYS {
+		say("is answered ENOSYS by functions that WASI preview 1 does not know")
+	}
+	return append(lines, limits(m.Limits)...)
+}
+
+func dependencies(m Manifest) []string {
+	var lines []string
+	for _, d := range m.Dependencies {
+		version := d.Version
+		if version == "" {
+			version = "of any version"
+		}
+		lines = append(lines, fmt.Sprintf("sees the files of %s %s, read-only", d.ID, version))
+	}
+	return lines
+}
+
+func limits(l Limits) []string {
+	var lines []string
+	add := func(stated bool, format string, value any) {
+		if stated {
+			lines = append(lines, fmt.Sprintf("wants no more than "+format, value))
+		}
+	}
+	add(l.Memory != 0, "%s of memory", l.Memory)
+	add(l.Time != 0, "%s a turn", l.Time)
+	add(l.Fuel != 0, "%d instructions a turn", l.Fuel)
+	add(l.OutputBytes != 0, "%s of output", l.OutputBytes)
+	add(l.OutputFiles != 0, "%d files of output", l.OutputFiles)
+	add(l.ResultBytes != 0, "%s of result", l.ResultBytes)
+	add(l.Entries != 0, "%d entries in the ledger", l.Entries)
+	add(l.CallDepth != 0, "%d calls deep", l.CallDepth)
+	return lines
+}
+
+// place says whose files a pattern means.
+func place(p string) string {
+	first, _, _ := strings.Cut(p, "/")
+	switch first {
+	case "out", "output":
+		return "its session's output"
+	case "planes":
+		return "records of sessions"
+	case "ledger", "registries", "packages_store":
+		return "files of the control plane"
+	}
+	return "files of the workspace"
+}
+
+// pattern reports whether p stands for more than one name.
+func pattern(p string) bool { return strings.ContainsAny(p, `*?[{\`) }
+
+// Warnings says what in a manifest, though legal, is likely not what its author
+// or operator expects, one thing a line. Like Describe it does not escape.
+func Warnings(m Manifest) []string {
+	c := m.Capabilities
+	var lines []string
+	for _, g := range []struct {
+		op       capability.Op
+		patterns []string
+	}{{capability.Read, c.Read}, {capability.Write, c.Write}} {
+		for _, p := range g.patterns {
+			if p == "**" {
+				lines = append(lines, fmt.Sprintf("%s %s: this is the whole workspace; name the folders it needs", g.op, p))
+			}
+			for _, folder := range []string{"tmp", "out"} {
+				if reachesBeneath(p, folder) {
+					lines = append(lines, fmt.Sprintf("%s %s: does not reach the workspace's own %s/, because the guest's /%s stands in front of it", g.op, p, folder, folder))
+				}
+			}
+		}
+	}
+	if len(c.Write) > 0 && len(m.Outputs) == 0 {
+		lines = append(lines, "write: no output is declared, so a write is refused unless the run declares it")
+	}
+	for _, r := range c.Execute {
+		if len(r) > 0 && runsAnything(r[0]) {
+			lines = append(lines, fmt.Sprintf("execute %s: %s runs other programs or code it is given; only the fence around it holds it", r, r[0]))
+		}
+	}
+	return lines
+}
+
+// reachesBeneath reports whether names beneath a folder at the top match p.
+func reachesBeneath(p, folder string) bool {
+	for _, p := range alternatives(p) {
+		first, _, deeper := strings.Cut(p, "/")
+		if first == "**" {
+			return true
+		}
+		if ok, err := path.Match(first, folder); deeper && pattern(first) && ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// alternatives writes out the braces of a pattern, of which a valid one has few.
+func alternatives(p string) []string {
+	open := strings.IndexByte(p, '{')
+	if open < 0 || open > 0 && p[open-1] == '\\' {
+		return []string{p}
+	}
+	var all []string
+	depth, from := 0, open+1
+	var middles []string
+	for i := open; i < len(p); i++ {
+		switch {
+		case p[i] == '\\':
+			i++
+		case p[i] == '{':
+			depth++
+		case p[i] == ',' && depth == 1:
+			middles = append(middles, p[from:i])
+			from = i + 1
+		case p[i] == '}' && depth > 1:
+			depth--
+		case p[i] == '}':
+			for _, middle := range append(middles, p[from:i]) {
+				all = append(all, alternatives(p[:open]+middle+p[i+1:])...)
+			}
+			return all
+		}
+	}
+	return []string{p}
+}
+
+// runsAnything reports whether a program is known to start whatever its operands
+// or its input say.
+func runsAnything(program string) bool {
+	switch strings.TrimRight(path.Base(program), "0123456789.") {
+	case "sh", "bash", "dash", "zsh", "ksh", "busybox", "env", "xargs", "find", "nohup", "setsid", "timeout",
+		"sudo", "ssh", "make", "awk", "gawk", "mawk", "sed", "tar", "perl", "python", "ruby", "node", "deno", "bun", "php", "lua":
+		return true
+	}
+	return false
+}
