@@ -71,7 +71,7 @@ func (m *Manifest) check(found *document) {
 		d.fault("limits.memory", "", "%s, but a guest's memory ends at 4GiB", m.Limits.Memory)
 	}
 	for _, p := range d.problems {
-		if !found.faulted(p.Where) {
+		if !found.full() && !found.faulted(p.Where) {
 			found.problems = append(found.problems, p)
 		}
 	}
@@ -266,15 +266,25 @@ func (d *document) granted(at string, e *capability.Enforcer, op capability.Op, 
 	}
 	bound := e.Bind(someSession)
 	if rule, ok := bound.Forbids(name); ok {
-		d.fault(at, "take it out of one of the two", "%q is refused by the rule %q", pattern, rule)
+		d.refused(at, pattern, rule)
 		return
 	}
 	if strings.HasPrefix(name, "output/"+someSession+"/") {
 		return
 	}
-	if _, err := bound.Check(op, name); err != nil {
+	_, err := bound.Check(op, name)
+	var v *capability.Violation
+	switch {
+	case !errors.As(err, &v):
+	case strings.HasPrefix(v.Rule, "no grant"):
 		d.fault(at, fmt.Sprintf("add it to capabilities.%s", op), "no pattern of capabilities.%s grants %q", op, pattern)
+	default:
+		d.refused(at, pattern, v.Rule)
 	}
+}
+
+func (d *document) refused(at, pattern, rule string) {
+	d.fault(at, "take it out, or change the rule", "%q is refused by the rule %q", pattern, rule)
 }
 
 func roleName(s string) bool {

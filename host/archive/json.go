@@ -12,11 +12,12 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a document: how deep it nests, where a manifest needs four, and how
-// long a key is.
+// Bounds of a document: how deep it nests, where a manifest needs four; how long
+// a key is; and how many values there are, where 20,000 files need 80,000.
 const (
-	maxDepth = 16
-	maxKey   = 256
+	maxDepth  = 16
+	maxKey    = 256 // bytes
+	maxValues = 200_000
 )
 
 // node is one JSON value. Members keep the order of the document and the case
@@ -49,14 +50,18 @@ const (
 // document collects the mistakes of one document, in its order.
 type document struct {
 	root     node
+	values   int // read so far
 	problems []*ManifestError
 }
 
-// maxProblems bounds what a hostile document can make us say.
+// maxProblems bounds what a hostile document can make us say, and look for.
 const maxProblems = 100
 
+// full reports whether enough mistakes were found.
+func (d *document) full() bool { return len(d.problems) >= maxProblems }
+
 func (d *document) fault(where, hint, format string, args ...any) {
-	if len(d.problems) < maxProblems {
+	if !d.full() {
 		d.problems = append(d.problems, &ManifestError{Where: where, What: fmt.Sprintf(format, args...), Hint: hint})
 	}
 }
@@ -180,6 +185,12 @@ func (p *position) depth() int {
 
 // value reads one value of text that is known to be well-formed.
 func (d *document) value(dec *json.Decoder, at *position) (node, error) {
+	if d.full() {
+		return node{}, errors.New("nothing but mistakes")
+	}
+	if d.values++; d.values > maxValues {
+		return node{}, fmt.Errorf("more than %d values", maxValues)
+	}
 	token, err := dec.Token()
 	if err != nil {
 		return node{}, err
@@ -289,6 +300,9 @@ func (d *document) object(path string, n node, fields ...field) {
 		return
 	}
 	for _, m := range n.members {
+		if d.full() {
+			return
+		}
 		at := join(path, m.name)
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == m.name })
 		switch {
@@ -347,6 +361,9 @@ func list[T any](into *[]T, take func(d *document, path string, n node, into *T)
 		}
 		*into = make([]T, len(n.items))
 		for i, item := range n.items {
+			if d.full() {
+				return
+			}
 			take(d, fmt.Sprintf("%s[%d]", path, i), item, &(*into)[i])
 		}
 	}
