@@ -44,8 +44,8 @@ type Output struct {
 func (o Output) appendMembers(m *ledger.Members) {
 	m.Str("path", o.Path)
 	m.Str("role", o.Role)
-	flag(m, "optional", o.Optional)
-	flag(m, "executable", o.Executable)
+	isTrue(m, "optional", o.Optional)
+	isTrue(m, "executable", o.Executable)
 }
 
 // Package says which package a session runs.
@@ -154,8 +154,8 @@ func (t TurnBegin) AppendMembers(m *ledger.Members) {
 	list(m, "inputs", t.Inputs)
 	list(m, "outputs", t.Outputs)
 	m.Object("limits", t.Limits.appendMembers)
-	flag(m, "dry_run", t.DryRun)
-	flag(m, "strict", t.Strict)
+	isTrue(m, "dry_run", t.DryRun)
+	isTrue(m, "strict", t.Strict)
 }
 
 // Op is one mediated operation, written before the guest gets the answer.
@@ -166,6 +166,8 @@ type Op struct {
 	To            string       `json:"to,omitempty"`
 	Flags         string       `json:"flags,omitempty"` // of open: read, write, create, excl, trunc, append, joined by ','
 	Decision      string       `json:"decision"`
+	Right         string       `json:"right,omitempty"`   // of a violation: what was not granted, where the op does not tell
+	Subject       string       `json:"subject,omitempty"` // of a violation: what was judged, if not path
 	Rule          string       `json:"rule,omitempty"`
 	SmallestGrant string       `json:"smallest_grant,omitempty"`
 	Errno         string       `json:"errno"`            // WASI's names: success, noent, perm …
@@ -185,6 +187,8 @@ func (o Op) AppendMembers(m *ledger.Members) {
 	text(m, "to", o.To)
 	text(m, "flags", o.Flags)
 	m.Str("decision", o.Decision)
+	text(m, "right", o.Right)
+	text(m, "subject", o.Subject)
 	text(m, "rule", o.Rule)
 	text(m, "smallest_grant", o.SmallestGrant)
 	m.Str("errno", o.Errno)
@@ -270,7 +274,7 @@ func (p Publication) appendMembers(m *ledger.Members) {
 	} else {
 		m.Null("base")
 	}
-	flag(m, "executable", p.Executable)
+	isTrue(m, "executable", p.Executable)
 }
 
 // EvidenceHead is the state of evidence.jsonl when a turn was committed; its
@@ -507,7 +511,7 @@ func text(m *ledger.Members, name, value string) {
 	}
 }
 
-func flag(m *ledger.Members, name string, value bool) {
+func isTrue(m *ledger.Members, name string, value bool) {
 	if value {
 		m.Bool(name, true)
 	}

@@ -34,7 +34,7 @@ func everyBody() []ledger.Body {
 			[]File{{"docs/a.md", hashOf("a"), 12}}, []Output{{"out/r.md", "report", true, true}, {"x", "y", false, false}}, limits, true, true,
 		},
 		TurnBegin{Granted: none, AsOf: "x", Withheld: []string{}, Inputs: []File{}, Outputs: []Output{}},
-		Op{"open", "wasi", "docs/a.md", "b", "read", "granted", "rule", "grant", "success", ptr[int64](0), ptr(hashOf("")), 3},
+		Op{"open", "wasi", "docs/a.md", "b", "read", "granted", "read", "s", "rule", "grant", "success", ptr[int64](0), ptr(hashOf("")), 3},
 		Op{Op: "stat", Via: "wasi", Decision: "hidden", Errno: "noent"},
 		Digest{7, "docs/a.md", hashOf("d"), 9, []Range{{1, 2}, {3, 4}}},
 		Digest{Of: 1, SHA256: hashOf("d")},

@@ -1,0 +1,318 @@
+package record
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Evidence computes what can be proved of one turn from its entries in
+// exec.jsonl: turn.begin and all that follow it before turn.end. It is a pure
+// function of them.
+//
+//   - declared_reads and declared_writes are the inputs and outputs of
+//     turn.begin, in its order.
+//   - realized_reads are the files whose content the guest could see, by
+//     distinct (path, sha256, size): open for reading, read and hash that
+//     succeeded, and an open or write that kept what was there before. Files of
+//     packages are not listed: the session's package is named by one digest for
+//     all of them, and each op has its own. What the turn staged itself, and
+//     tmp/, is not listed either: it came from nowhere else.
+//   - undeclared_reads are those by a grant whose path is no input.
+//   - realized_writes are the staged files with a digest, by final name;
+//     discarded are those of them beneath tmp/. A staged file that was deleted
+//     is neither.
+//   - hidden counts the operations on each name that was hidden.
+//   - violations are the operations that were refused, in the order of refusal.
+//
+// Lists without another order are sorted by the bytes of the path, and then in
+// order of appearance.
+func Evidence(entries iter.Seq[ledger.Entry]) (TurnEvidence, error) {
+	var t turn
+	for e := range entries {
+		body, err := Decode(e)
+		if err == nil {
+			err = t.add(e, body)
+		}
+		if err != nil {
+			return TurnEvidence{}, fmt.Errorf("evidence: seq %d: %w", e.Seq, err)
+		}
+	}
+	if !t.begun {
+		return TurnEvidence{}, errors.New("evidence: there are no entries")
+	}
+	return t.evidence(), nil
+}
+
+// turn collects the entries of one turn.
+type turn struct {
+	begun  bool
+	number int
+	out    TurnEvidence
+	inputs map[string]bool
+	reads  []read
+	named  map[uint64]named // by seq: what a digest can be of
+	staged map[string]*File // by present name; nil until the digest is known
+	hidden map[string]int64
+}
+
+type read struct {
+	file       File
+	undeclared bool
+}
+
+// named is an operation that a digest can be of.
+type named struct {
+	path   string // the name the file has after it
+	folder bool   // or one above the file
+	read   int    // index in reads, if it only read
+	staged bool   // or it staged the file
+}
+
+// add takes the next entry of the turn and its body.
+func (t *turn) add(e ledger.Entry, body ledger.Body) error {
+	if !t.begun {
+		b, ok := body.(TurnBegin)
+		if !ok {
+			return fmt.Errorf("%s, want turn.begin", e.Kind)
+		}
+		t.begin(e, b)
+		return nil
+	}
+	switch e.Kind {
+	case KindRecovered, KindSessionResume, KindErased:
+		if e.Turn != 0 && e.Turn != t.number {
+			return fmt.Errorf("it belongs to turn %d, want %d", e.Turn, t.number)
+		}
+	case KindOp, KindDigest, KindStderr:
+		if e.Turn != t.number {
+			return fmt.Errorf("it belongs to turn %d, want %d", e.Turn, t.number)
+		}
+	default:
+		return fmt.Errorf("%s within a turn", e.Kind)
+	}
+	t.out.To, t.out.Head = e.Seq, e.Hash
+	switch b := body.(type) {
+	case Op:
+		return t.op(e.Seq, b)
+	case Digest:
+		return t.digest(b)
+	}
+	return nil
+}
+
+func (t *turn) begin(e ledger.Entry, b TurnBegin) {
+	*t = turn{
+		begun:  true,
+		number: e.Turn,
+		out: TurnEvidence{
+			SessionID:      e.Session,
+			TurnNumber:     int64(e.Turn),
+			WorkOrderID:    b.WorkOrder,
+			DeclaredReads:  b.Inputs,
+			DeclaredWrites: b.Outputs,
+			Granted:        b.Granted,
+			Withheld:       b.Withheld,
+			Fence:          "none",
+			From:           e.Seq,
+			To:             e.Seq,
+			Head:           e.Hash,
+		},
+		inputs: map[string]bool{},
+		named:  map[uint64]named{},
+		staged: map[string]*File{},
+		hidden: map[string]int64{},
+	}
+	for _, f := range b.Inputs {
+		t.inputs[f.Path] = true
+	}
+}
+
+func (t *turn) op(seq uint64, o Op) error {
+	if o.Count < 0 || o.Count > 0 && o.Decision != Hidden {
+		return fmt.Errorf("an op with the decision %s has the count %d", o.Decision, o.Count)
+	}
+	switch o.Decision {
+	case Hidden:
+		t.hidden[o.Path] += max(o.Count, 1)
+	case Violated:
+		v, _ := o.Violation()
+		t.out.Violations = append(t.out.Violations, v)
+	case Granted, Own:
+		if o.Errno == ErrnoSuccess {
+			t.done(seq, o)
+		}
+	case InPkg:
+	default:
+		return fmt.Errorf("unknown decision %q", o.Decision)
+	}
+	return nil
+}
+
+// done takes an operation that was permitted and succeeded.
+func (t *turn) done(seq uint64, o Op) {
+	switch o.Op {
+	case OpOpen, OpWrite:
+		stages := o.Op == OpWrite || o.writes()
+		_, own := t.staged[o.Path]
+		if !stages || o.SHA256 != nil && !o.has("trunc") {
+			t.read(seq, o, own)
+		}
+		if stages {
+			t.named[seq] = named{path: o.Path, staged: true}
+			if !own {
+				t.staged[o.Path] = nil
+			}
+		}
+	case OpRead, OpHash:
+		if o.Path != "" {
+			_, own := t.staged[o.Path]
+			t.read(seq, o, own)
+		}
+	case OpDelete:
+		delete(t.staged, o.Path)
+	case OpRename:
+		t.rename(o.Path, o.To)
+		t.named[seq] = named{path: o.To, staged: true, folder: true}
+	}
+}
+
+func (t *turn) read(seq uint64, o Op, own bool) {
+	if own || inScratch(o.Path) {
+		t.named[seq] = named{path: o.Path, read: -1}
+		return
+	}
+	r := read{file: File{Path: o.Path}, undeclared: o.Decision == Granted && !t.inputs[o.Path]}
+	if o.SHA256 != nil {
+		r.file.SHA256 = *o.SHA256
+	}
+	if o.Size != nil {
+		r.file.Size = *o.Size
+	}
+	t.named[seq] = named{path: o.Path, read: len(t.reads)}
+	t.reads = append(t.reads, r)
+}
+
+// rename moves a staged file, or all that is staged beneath a folder.
+func (t *turn) rename(from, to string) {
+	if f, ok := t.staged[from]; ok {
+		delete(t.staged, from)
+		t.staged[to] = f
+		return
+	}
+	moved := map[string]*File{}
+	for name, f := range t.staged {
+		if rest, ok := strings.CutPrefix(name, from+"/"); ok {
+			delete(t.staged, name)
+			moved[to+"/"+rest] = f
+		}
+	}
+	maps.Copy(t.staged, moved)
+}
+
+func (t *turn) digest(d Digest) error {
+	of, ok := t.named[d.Of]
+	if !ok {
+		return fmt.Errorf("digest of seq %d, which did not open, read, write or rename a file in this turn", d.Of)
+	}
+	name := cmp.Or(d.Path, of.path)
+	if name != of.path && !(of.folder && strings.HasPrefix(name, of.path+"/")) {
+		return fmt.Errorf("digest of %s by seq %d, which is about %s", name, d.Of, of.path)
+	}
+	switch {
+	case of.staged:
+		t.staged[name] = &File{SHA256: d.SHA256, Size: d.Size}
+	case of.read >= 0:
+		f := &t.reads[of.read].file
+		f.SHA256, f.Size = d.SHA256, d.Size
+	}
+	return nil
+}
+
+// evidence sums up what was added.
+func (t *turn) evidence() TurnEvidence {
+	out := t.out
+	byPath := func(a, b File) int { return cmp.Compare(a.Path, b.Path) }
+	seen, undeclared := map[File]bool{}, map[string]bool{}
+	for _, r := range t.reads {
+		if !seen[r.file] {
+			seen[r.file] = true
+			out.RealizedReads = append(out.RealizedReads, r.file)
+		}
+		if r.undeclared {
+			undeclared[r.file.Path] = true
+		}
+	}
+	slices.SortStableFunc(out.RealizedReads, byPath)
+	out.UndeclaredReads = slices.Sorted(maps.Keys(undeclared))
+	for name, f := range t.staged {
+		switch {
+		case f == nil:
+		case inScratch(name):
+			out.Discarded = append(out.Discarded, File{name, f.SHA256, f.Size})
+		default:
+			out.RealizedWrites = append(out.RealizedWrites, File{name, f.SHA256, f.Size})
+		}
+	}
+	slices.SortFunc(out.RealizedWrites, byPath)
+	slices.SortFunc(out.Discarded, byPath)
+	for _, name := range slices.Sorted(maps.Keys(t.hidden)) {
+		out.Hidden = append(out.Hidden, Probe{name, t.hidden[name]})
+	}
+	return out
+}
+
+func inScratch(name string) bool { return strings.HasPrefix(name, "tmp/") }
+
+// has reports whether flag is among the flags of an open.
+func (o Op) has(flag string) bool {
+	for f := range strings.SplitSeq(o.Flags, ",") {
+		if f == flag {
+			return true
+		}
+	}
+	return false
+}
+
+func (o Op) writes() bool {
+	return o.has("write") || o.has("create") || o.has("trunc") || o.has("append")
+}
+
+// Violation returns the entry that evidence.jsonl has for a refused operation;
+// ok is false for all others. The op is in exec.jsonl, and synced, before that
+// entry is appended: then no violation lacks its op after a crash.
+func (o Op) Violation() (v Violation, ok bool) {
+	if o.Decision != Violated {
+		return Violation{}, false
+	}
+	return Violation{
+		Operation:     cmp.Or(o.Right, o.right()),
+		Subject:       cmp.Or(o.Subject, o.Path),
+		Rule:          o.Rule,
+		SmallestGrant: o.SmallestGrant,
+	}, true
+}
+
+// right is what an operation needs a grant of.
+func (o Op) right() string {
+	switch o.Op {
+	case OpOpen:
+		if o.writes() {
+			return "write"
+		}
+		return "read"
+	case OpStat, OpList, OpRead, OpHash, OpReadlink:
+		return "read"
+	case OpExec:
+		return "execute"
+	case OpPublish:
+		return "publish"
+	}
+	return "write"
+}

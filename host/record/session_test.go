@@ -1,0 +1,236 @@
+package record
+
+import (
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+const sid = "SES-20260102T030405Z-0123456789abcdef"
+
+// builder writes a session as a host does, with chances to do it wrong.
+type builder struct {
+	t        testing.TB
+	dir      string
+	exec     *ledger.Log
+	evidence *ledger.Log
+	nonce    byte
+	turn     int
+	begun    ledger.Entry
+
+	onEvidence  func(*TurnEvidence)
+	onEnd       func(*TurnEnd)
+	onViolation func(Violation) []Violation
+}
+
+func newBuilder(t testing.TB, dir string) *builder {
+	t.Helper()
+	b := &builder{t: t, dir: dir}
+	if err := os.MkdirAll(filepath.Join(dir, BlobFolder), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
+	clock := func() time.Time { now = now.Add(time.Millisecond); return now }
+	var err error
+	o := ExecOptions(sid)
+	o.Now = clock
+	if b.exec, err = ledger.Create(filepath.Join(dir, ExecFile), o); err != nil {
+		t.Fatal(err)
+	}
+	o = EvidenceOptions(sid)
+	o.Now = clock
+	if b.evidence, err = ledger.Create(filepath.Join(dir, EvidenceFile), o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.exec.Close(); b.evidence.Close() })
+	return b
+}
+
+func (b *builder) append(l *ledger.Log, turn int, body ledger.Body) ledger.Entry {
+	b.t.Helper()
+	e, err := l.Append(turn, body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return e
+}
+
+func (b *builder) blob(s string) Blob {
+	b.t.Helper()
+	b.nonce++
+	h, err := ledger.PutBlob(filepath.Join(b.dir, BlobFolder), []byte(s), [ledger.NonceSize]byte{b.nonce})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return Blob{h, int64(len(s))}
+}
+
+func (b *builder) open() {
+	b.append(b.exec, 0, SessionOpen{
+		"0.1.0", Package{"PKG-T3-REPORT-001", "0.1.0", hashOf("package")}, hashOf("module"), "ho1", "wazero 1.12.0", "amd64", b.blob("seed").Blob,
+	})
+}
+
+var testLimits = Limits{256 << 20, 60000, 50000000000, 64 << 20, 256, 16 << 20, 100000, 10000}
+
+func (b *builder) begin(inputs ...File) {
+	b.turn++
+	query, args := b.blob(`{"ask":"é"}`), b.blob(`["-v"]`)
+	b.begun = b.append(b.exec, b.turn, TurnBegin{
+		RightsSHA256: hashOf("rights"), PolicySHA256: hashOf("policy"),
+		Granted: capability.Grants{
+			Read: []string{"docs/**"}, Write: []string{"reports/*.md"}, Execute: []capability.Command{{"git", "status"}}, Forbidden: []string{"docs/private/**"},
+		},
+		Withheld: []string{".env*"}, WorkOrder: "WO-7", AsOf: "2026-01-02T03:04:05.000Z", Query: &query, Args: &args, Inputs: inputs,
+		Outputs: []Output{{"out/report.md", "report", false, false}, {"reports/*.md", "copy", true, false}}, Limits: testLimits, Strict: b.turn == 2,
+	})
+}
+
+// op appends an op, and the violation that follows from it.
+func (b *builder) op(o Op) uint64 {
+	b.t.Helper()
+	if o.Via == "" {
+		o.Via = ViaWASI
+	}
+	if o.Errno == "" {
+		o.Errno = ErrnoSuccess
+	}
+	e := b.append(b.exec, b.turn, o)
+	if v, ok := o.Violation(); ok {
+		if err := b.exec.Sync(); err != nil {
+			b.t.Fatal(err)
+		}
+		vs := []Violation{v}
+		if b.onViolation != nil {
+			vs = b.onViolation(v)
+		}
+		for _, v := range vs {
+			b.append(b.evidence, b.turn, v)
+		}
+	}
+	return e.Seq
+}
+
+func (b *builder) digest(of uint64, path, content string) {
+	b.append(b.exec, b.turn, Digest{Of: of, Path: path, SHA256: hashOf(content), Size: int64(len(content))})
+}
+
+// entries gives those of the turn so far.
+func (b *builder) entries() iter.Seq[ledger.Entry] {
+	return func(yield func(ledger.Entry) bool) {
+		for e, err := range b.exec.Since(b.begun) {
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			if !yield(e) {
+				return
+			}
+		}
+	}
+}
+
+func (b *builder) end(end TurnEnd) {
+	b.t.Helper()
+	evidence, err := Evidence(b.entries())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.onEvidence != nil {
+		b.onEvidence(&evidence)
+	}
+	b.append(b.evidence, b.turn, evidence)
+	head := b.evidence.Head()
+	end.Evidence = EvidenceHead{head.Size, head.Root}
+	if b.onEnd != nil {
+		b.onEnd(&end)
+	}
+	b.append(b.exec, b.turn, end)
+}
+
+func (b *builder) close() {
+	b.append(b.exec, 0, SessionClose{int64(b.turn)})
+}
+
+func fileOf(path, content string) File { return File{path, hashOf(content), int64(len(content))} }
+
+// good writes a session of three turns: one that is fine, one that is blocked,
+// one that a crash ended.
+func (b *builder) good() {
+	b.open()
+
+	b.begin(fileOf("docs/a.md", "alpha"), fileOf("docs/b.md", "beta"))
+	a := Op{Op: OpOpen, Path: "docs/a.md", Flags: "read", Decision: Granted, Rule: "docs/**", Size: ptr[int64](5), SHA256: ptr(hashOf("alpha"))}
+	b.op(Op{Op: OpList, Path: "docs", Decision: Granted, Rule: "docs/**"})
+	b.op(a)
+	b.op(Op{Op: OpStat, Path: ".editorconfig", Decision: Hidden, Errno: "noent"})
+	big := b.op(Op{Op: OpOpen, Path: "docs/big.md", Flags: "read", Decision: Granted, Rule: "docs/**", Size: ptr[int64](2 << 20)})
+	b.op(Op{Op: OpOpen, Path: "pkg:agent.wasm", Flags: "read", Decision: InPkg, Size: ptr[int64](1), SHA256: ptr(hashOf("w"))})
+	b.op(Op{Op: OpMkdir, Path: "tmp/x", Decision: Own})
+	scratch := b.op(Op{Op: OpOpen, Path: "tmp/x/1", Flags: "write,create", Decision: Own})
+	report := b.op(Op{Op: OpOpen, Path: "output/" + sid + "/report.md", Flags: "write,create,trunc", Decision: Own})
+	b.op(Op{Op: OpOpen, Path: "tmp/copy", Flags: "read,write,create,excl", Decision: Own})
+	moved := b.op(Op{Op: OpRename, Path: "tmp/copy", To: "reports/r.md", Decision: Granted, Rule: "reports/*.md"})
+	b.op(a)
+	b.append(b.exec, b.turn, Digest{Of: big, SHA256: hashOf("big"), Size: 2 << 20, Ranges: []Range{{0, 4096}}})
+	b.digest(scratch, "", "scratch")
+	b.digest(report, "", "the report")
+	b.digest(moved, "", "the copy")
+	b.op(Op{Op: OpStat, Path: ".editorconfig", Decision: Hidden, Errno: "noent", Count: 4})
+	b.append(b.exec, b.turn, Stderr{b.blob("wrote 2 files\n"), false})
+	result := b.blob("done\n")
+	b.end(TurnEnd{
+		Status: StatusOK, Exit: ptr[int64](0), Result: &result, Fuel: 123456, MemoryBytes: 1 << 20, WallNS: 5e6,
+		Publish: []Publication{
+			{"output/" + sid + "/report.md", "report", hashOf("the report"), 10, nil, false},
+			{"reports/r.md", "copy", hashOf("the copy"), 8, ptr(hashOf("an older copy")), false},
+		},
+	})
+
+	b.begin()
+	b.op(a)
+	b.op(Op{
+		Op: OpOpen, Path: "docs/private/k", Flags: "read", Decision: Violated, Rule: "forbidden docs/private/**", Errno: "perm",
+	})
+	b.op(Op{Op: OpPublish, Via: ViaHost, Path: "out/report.md", Decision: Violated, Rule: CodeMissingOutput, Errno: "noent"})
+	b.end(TurnEnd{Status: StatusBlocked, Code: CodeViolation, Message: "reading docs/private/k: forbidden docs/private/**"})
+
+	b.begin()
+	b.op(Op{Op: OpOpen, Path: "docs/big.md", Flags: "read", Decision: Granted, Rule: "docs/**", Size: ptr[int64](2 << 20)})
+	b.append(b.exec, 0, SessionResume{})
+	b.append(b.exec, 0, Recovered{"exec.jsonl.torn-9999", 9999, 17, hashOf("debris")})
+	b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
+	b.close()
+}
+
+// lines gives the lines of one of the session's files, each with its newline.
+func (b *builder) lines(name string) []string {
+	b.t.Helper()
+	data, err := os.ReadFile(filepath.Join(b.dir, name))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var lines []string
+	for line := range slices.Values(splitAfter(data)) {
+		lines = append(lines, string(line))
+	}
+	return lines
+}
+
+func splitAfter(b []byte) [][]byte {
+	var out [][]byte
+	for len(b) > 0 {
+		i := slices.Index(b, '\n') + 1
+		if i == 0 {
+			i = len(b)
+		}
+		out = append(out, b[:i])
+		b = b[i:]
+	}
+	return out
+}

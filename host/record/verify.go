@@ -1,0 +1,362 @@
+package record
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Report is what [VerifySession] found in a session whose record is whole.
+type Report struct {
+	Session  string
+	Exec     ledger.Report
+	Evidence ledger.Report
+	Turns    []Turn // those that have ended
+	// Unfinished is the number of a turn without turn.end, else 0: the session
+	// runs at this moment, or its process died.
+	Unfinished int
+	Closed     bool
+	Erased     int // blobs that were erased
+	// Superseded counts evidence that a crash kept from being committed, and
+	// that was computed again.
+	Superseded int
+}
+
+// Turn is one turn of a [Report].
+type Turn struct {
+	Number       int
+	Status, Code string
+	From, To     uint64 // seq of turn.begin and turn.end
+}
+
+// VerifySession checks the whole record in a session's ledger folder: both
+// chains; that every entry can be decoded and stands where it may; that the
+// evidence of each turn is what its entries say, and what turn.end names; that
+// each violation was written at once; that what was published was written; that
+// each blob is there and matches, unless it was erased.
+//
+// The error is an [*ledger.IntegrityError] that names the first bad line, or
+// one of the file system. A torn tail and an unfinished turn are reported, not
+// errors. What lies beyond the last turn.end is not protected by anything but
+// the chain. VerifySession needs no lock.
+func VerifySession(ledgerDir string) (Report, error) {
+	s := &session{dir: ledgerDir, missing: map[ledger.Hash]*ledger.IntegrityError{}}
+	for _, name := range []string{ExecFile, EvidenceFile} {
+		path := filepath.Join(ledgerDir, name)
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+			return Report{}, &ledger.IntegrityError{File: path, Reason: "the file is missing: a session without both ledgers is invalid"}
+		}
+	}
+	err := s.verify()
+	return s.report, err
+}
+
+// session is the state of a check.
+type session struct {
+	dir      string
+	report   Report
+	progress Progress
+	turn     turn
+	err      error // the first fault in what the entries say
+
+	evidence func() (ledger.Entry, error, bool) // the next entry of evidence.jsonl
+	tree     ledger.Tree                        // over the entries of evidence.jsonl so far
+	missing  map[ledger.Hash]*ledger.IntegrityError
+}
+
+func (s *session) verify() error {
+	execFile, evidenceFile := filepath.Join(s.dir, ExecFile), filepath.Join(s.dir, EvidenceFile)
+	options := ExecOptions("")
+	stop := func() {}
+	defer func() { stop() }()
+	options.Observe = func(e ledger.Entry) {
+		if s.evidence == nil {
+			// Opened after exec.jsonl: beside a live writer it then holds all
+			// that the entries of that name.
+			s.evidence, stop = iter.Pull2(ledger.Scan(evidenceFile, EvidenceOptions(e.Session)))
+		}
+		if s.err == nil {
+			s.err = s.exec(e)
+		}
+	}
+	var err error
+	s.report.Exec, err = ledger.Verify(execFile, options)
+	s.report.Session, s.report.Closed = s.progress.Session, s.progress.Closed
+	if s.progress.InTurn {
+		s.report.Unfinished = s.progress.Turns
+	}
+	switch {
+	case s.err != nil:
+		return s.err // it is about a line before the one that err is about
+	case err != nil:
+		return err
+	case s.report.Exec.Entries == 0:
+		return &ledger.IntegrityError{File: execFile, Reason: "it has no entries: a session begins with session.open"}
+	}
+	if err := s.rest(); err != nil {
+		return err
+	}
+	s.report.Evidence, err = ledger.Verify(evidenceFile, EvidenceOptions(s.progress.Session))
+	if err != nil {
+		return err
+	}
+	var first *ledger.IntegrityError
+	for _, missing := range s.missing {
+		if first == nil || missing.Seq < first.Seq {
+			first = missing
+		}
+	}
+	if first != nil {
+		return first
+	}
+	return nil
+}
+
+// exec checks an entry of exec.jsonl.
+func (s *session) exec(e ledger.Entry) error {
+	if err := s.progress.Add(e); err != nil {
+		return s.bad(ExecFile, e, "%w", err)
+	}
+	body, err := Decode(e)
+	if err != nil {
+		return s.bad(ExecFile, e, "%w", err)
+	}
+	if e.Kind == KindTurnBegin {
+		s.turn = turn{}
+	}
+	if s.progress.InTurn {
+		if err := s.turn.add(e, body); err != nil {
+			return s.bad(ExecFile, e, "%w", err)
+		}
+	}
+	switch b := body.(type) {
+	case SessionOpen:
+		return s.blob(e, b.Seed, -1)
+	case TurnBegin:
+		if b.Query != nil {
+			err = s.blob(e, b.Query.Blob, b.Query.Size)
+		}
+		if err == nil && b.Args != nil {
+			err = s.blob(e, b.Args.Blob, b.Args.Size)
+		}
+		return err
+	case Stderr:
+		return s.blob(e, b.Blob.Blob, b.Size)
+	case TurnEnd:
+		return s.end(e, b)
+	case Erased:
+		s.report.Erased++
+		delete(s.missing, b.Blob)
+	case SessionClose:
+		if b.Turns != int64(s.progress.Turns) {
+			return s.bad(ExecFile, e, "session.close counts %d turns, there are %d", b.Turns, s.progress.Turns)
+		}
+	}
+	return nil
+}
+
+// end checks turn.end and the evidence that it commits.
+func (s *session) end(e ledger.Entry, end TurnEnd) error {
+	if err := end.check(); err != nil {
+		return s.bad(ExecFile, e, "%w", err)
+	}
+	if end.Result != nil {
+		if err := s.blob(e, end.Result.Blob, end.Result.Size); err != nil {
+			return err
+		}
+	}
+	want := s.turn.evidence()
+	if end.Evidence.Size <= s.tree.Size() {
+		return s.bad(ExecFile, e, "turn %d names %d entries of %s, of which the turns before have %d", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
+	}
+	var (
+		last       ledger.Entry
+		got        []byte
+		violations []Violation
+	)
+	for s.tree.Size() < end.Evidence.Size {
+		var err error
+		if last, err = s.next(); err != nil {
+			return err
+		}
+		if last.Line == nil {
+			return s.bad(ExecFile, e, "turn %d was committed with %d entries of %s, which has %d: its end was cut off", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
+		}
+		body, err := Decode(last)
+		if err != nil {
+			return s.bad(EvidenceFile, last, "%w", err)
+		}
+		if last.Turn != e.Turn && last.Kind != KindRecovered {
+			return s.bad(EvidenceFile, last, "%s of turn %d, want %d", last.Kind, last.Turn, e.Turn)
+		}
+		switch b := body.(type) {
+		case Violation:
+			violations = append(violations, b)
+		case TurnEvidence:
+			if got != nil {
+				s.report.Superseded++
+			}
+			if got, err = ledger.Encode(b); err != nil {
+				return s.bad(EvidenceFile, last, "%w", err)
+			}
+		}
+	}
+	if root := s.tree.Root(); root != end.Evidence.Root {
+		return s.bad(ExecFile, e, "turn %d was committed with another %s: its root is %v, not %v", e.Turn, EvidenceFile, root, end.Evidence.Root)
+	}
+	if last.Kind != KindTurnEvidence {
+		return s.bad(EvidenceFile, last, "turn %d was committed with %s as the last entry, want turn.evidence", e.Turn, last.Kind)
+	}
+	wanted, err := ledger.Encode(want)
+	if err != nil {
+		return s.bad(ExecFile, e, "%w", err)
+	}
+	if !bytes.Equal(got, wanted) {
+		return s.bad(EvidenceFile, last, "%s of turn %d is not what %s says", difference(got, wanted), e.Turn, ExecFile)
+	}
+	if err := matchViolations(violations, want.Violations, end.Status == StatusAborted); err != nil {
+		return s.bad(EvidenceFile, last, "turn %d: %w", e.Turn, err)
+	}
+	for _, p := range end.Publish {
+		if !slices.Contains(want.RealizedWrites, File{p.Path, p.SHA256, p.Size}) {
+			return s.bad(ExecFile, e, "turn %d published %s, which it did not write with that content", e.Turn, p.Path)
+		}
+	}
+	s.report.Turns = append(s.report.Turns, Turn{e.Turn, end.Status, end.Code, want.From, e.Seq})
+	return nil
+}
+
+// next returns the next entry of evidence.jsonl; at the end one without a line.
+func (s *session) next() (ledger.Entry, error) {
+	e, err, ok := s.evidence()
+	var bad *ledger.IntegrityError
+	switch {
+	case !ok, errors.As(err, &bad) && bad.Torn:
+		return ledger.Entry{}, nil
+	case err != nil:
+		return ledger.Entry{}, err
+	}
+	s.tree.Add(e.Hash)
+	switch e.Kind {
+	case KindViolation, KindTurnEvidence, KindRecovered:
+		return e, nil
+	}
+	return ledger.Entry{}, s.bad(EvidenceFile, e, "%s does not belong in %s", e.Kind, EvidenceFile)
+}
+
+// rest checks the entries of evidence.jsonl that no turn has committed: of a
+// turn that runs, of one whose end a crash took, or of later ones if a writer
+// went on meanwhile.
+func (s *session) rest() error {
+	first := len(s.report.Turns) + 1
+	for {
+		e, err := s.next()
+		if err != nil || e.Line == nil {
+			return err
+		}
+		if _, err := Decode(e); err != nil {
+			return s.bad(EvidenceFile, e, "%w", err)
+		}
+		if s.progress.Closed && e.Kind != KindRecovered {
+			return s.bad(EvidenceFile, e, "%s after the session was closed", e.Kind)
+		}
+		if e.Turn < first && e.Kind != KindRecovered {
+			return s.bad(EvidenceFile, e, "%s of turn %d, which has ended", e.Kind, e.Turn)
+		}
+	}
+}
+
+// check looks for what no turn ends with.
+func (t TurnEnd) check() error {
+	switch t.Status {
+	case StatusOK, StatusDryRun:
+		if t.Code != "" {
+			return fmt.Errorf("turn.end: status %s has the code %q", t.Status, t.Code)
+		}
+	case StatusError, StatusBlocked, StatusRefused, StatusAborted:
+		if t.Code == "" {
+			return fmt.Errorf("turn.end: status %s has no code", t.Status)
+		}
+	default:
+		return fmt.Errorf("turn.end: unknown status %q", t.Status)
+	}
+	if t.Status != StatusOK && len(t.Publish) > 0 {
+		return fmt.Errorf("turn.end: status %s publishes %d files", t.Status, len(t.Publish))
+	}
+	return nil
+}
+
+// matchViolations compares the entries written at once with the refused
+// operations. A crash can come between the two, so the last ones of an aborted
+// turn may lack their entries.
+func matchViolations(entries, ops []Violation, aborted bool) error {
+	for i := range max(len(entries), len(ops)) {
+		switch {
+		case i >= len(ops):
+			return fmt.Errorf("violation of %s of %s has no op in %s", entries[i].Operation, entries[i].Subject, ExecFile)
+		case i >= len(entries):
+			if aborted {
+				return nil
+			}
+			return fmt.Errorf("refused %s of %s has no violation entry", ops[i].Operation, ops[i].Subject)
+		case entries[i] != ops[i]:
+			return fmt.Errorf("violation entry is %s of %s by %q, the op in %s says %s of %s by %q",
+				entries[i].Operation, entries[i].Subject, entries[i].Rule, ExecFile, ops[i].Operation, ops[i].Subject, ops[i].Rule)
+		}
+	}
+	return nil
+}
+
+// difference names the first member in which two encoded evidences differ.
+func difference(got, want []byte) string {
+	var a, b map[string]json.RawMessage
+	if json.Unmarshal(got, &a) != nil || json.Unmarshal(want, &b) != nil {
+		return "the evidence"
+	}
+	for _, name := range []string{
+		"session_id", "turn_number", "work_order_id", "declared_reads", "declared_writes", "realized_reads", "realized_writes",
+		"undeclared_reads", "external_calls", "violations", "hidden", "discarded", "granted", "withheld", "fence", "from", "to", "head",
+	} {
+		if !bytes.Equal(a[name], b[name]) {
+			return name
+		}
+	}
+	return "the evidence"
+}
+
+// blob checks a blob that e names. A missing one is kept until it is known
+// whether it was erased. Size -1 is not checked.
+func (s *session) blob(e ledger.Entry, h ledger.Hash, size int64) error {
+	content, err := ledger.GetBlob(filepath.Join(s.dir, BlobFolder), h)
+	var bad *ledger.IntegrityError
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if s.missing[h] == nil {
+			errors.As(s.bad(ExecFile, e, "blob %v is missing and was not erased", h), &bad)
+			s.missing[h] = bad
+		}
+		return nil
+	case errors.As(err, &bad):
+		return s.bad(ExecFile, e, "blob %v: its content does not match: it was changed after it was written", h)
+	case err != nil:
+		return err
+	case size >= 0 && int64(len(content)) != size:
+		return s.bad(ExecFile, e, "blob %v has %d bytes, want %d", h, len(content), size)
+	}
+	return nil
+}
+
+func (s *session) bad(file string, e ledger.Entry, format string, args ...any) error {
+	return &ledger.IntegrityError{
+		File: filepath.Join(s.dir, file), Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset,
+		Reason: fmt.Errorf(format, args...).Error(),
+	}
+}

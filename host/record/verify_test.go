@@ -1,0 +1,371 @@
+package record
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/agenthost/agenthost/ledger"
+)
+
+var update = flag.Bool("update", false, "write the golden ledgers anew")
+
+const golden = "../../testdata/ledgers/good"
+
+func TestGoldenSession(t *testing.T) {
+	dir := t.TempDir()
+	if *update {
+		dir = golden
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	newBuilder(t, dir).good()
+	want := files(t, golden)
+	got := files(t, dir)
+	if len(got) != 11 {
+		t.Errorf("got %d files, want 11", len(got))
+	}
+	for name := range want {
+		if got[name] != want[name] {
+			t.Errorf("%s is not what it was; run the test with -update and look at the difference", name)
+		}
+		delete(got, name)
+	}
+	for name := range got {
+		t.Errorf("%s is new", name)
+	}
+
+	report, err := VerifySession(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Session != sid || !report.Closed || report.Unfinished != 0 || report.Exec.Entries != 31 || report.Evidence.Entries != 5 || report.Superseded != 0 {
+		t.Errorf("got %+v", report)
+	}
+	turns := []Turn{{1, "ok", "", 1, 19}, {2, "blocked", "violation", 20, 24}, {3, "aborted", "crash", 25, 29}}
+	if !reflect.DeepEqual(report.Turns, turns) {
+		t.Errorf("got %+v, want %+v", report.Turns, turns)
+	}
+}
+
+func files(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		out[strings.TrimPrefix(path, dir)] = string(b)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Each session is wrong in one way; its chains are right. The text is what
+// follows the file's name and place.
+func TestVerifySessionFinds(t *testing.T) {
+	read := Op{Op: OpOpen, Path: "docs/a.md", Flags: "read", Decision: Granted, Size: ptr[int64](5), SHA256: ptr(hashOf("alpha"))}
+	refused := Op{Op: OpDelete, Path: "docs/a.md", Decision: Violated, Rule: "no grant of write", Errno: "perm"}
+	ok := TurnEnd{Status: StatusOK}
+	evidence := func(change func(*TurnEvidence)) func(*builder) {
+		return func(b *builder) { b.open(); b.begin(); b.op(read); b.onEvidence = change; b.end(ok) }
+	}
+	end := func(change func(*TurnEnd)) func(*builder) {
+		return func(b *builder) { b.open(); b.begin(); b.op(read); b.onEnd = change; b.end(ok) }
+	}
+	violations := func(change func(Violation) []Violation, status, code string) func(*builder) {
+		return func(b *builder) {
+			b.open()
+			b.begin()
+			b.onViolation = change
+			b.op(refused)
+			b.end(TurnEnd{Status: status, Code: code})
+		}
+	}
+	none := func(Violation) []Violation { return nil }
+	for _, c := range []struct {
+		name  string
+		build func(*builder)
+		file  string
+		line  int
+		want  string // "" if all is well
+	}{
+		{"a good session", (*builder).good, "", 0, ""},
+		{"an open session", func(b *builder) { b.open() }, "", 0, ""},
+		{"a running turn", func(b *builder) { b.open(); b.begin(); b.op(refused) }, "", 0, ""},
+		{"nothing", func(*builder) {}, ExecFile, 0, "it has no entries: a session begins with session.open"},
+		{"no opening", func(b *builder) { b.begin() }, ExecFile, 1, "turn.begin: a session begins with session.open, once"},
+		{"two openings", func(b *builder) { b.open(); b.open() }, ExecFile, 2, "session.open: a session begins with session.open, once"},
+		{"an opening within a turn", func(b *builder) { b.turn = 3; b.append(b.exec, 3, SessionOpen{}) }, ExecFile, 1, "session.open of turn 3, want 0"},
+		{"turns begin with 2", func(b *builder) { b.open(); b.turn = 1; b.begin() }, ExecFile, 2, "turn.begin of turn 2, want 1"},
+		{"a turn in a turn", func(b *builder) { b.open(); b.begin(); b.begin() }, ExecFile, 3, "turn.begin before turn 1 has ended"},
+		{"an op outside", func(b *builder) { b.open(); b.op(read) }, ExecFile, 2, "op outside a turn"},
+		{"an op of another turn", func(b *builder) { b.open(); b.begin(); b.turn = 5; b.op(read) }, ExecFile, 3, "op of turn 5, want 1"},
+		{"an end without a beginning", func(b *builder) { b.open(); b.append(b.exec, 1, ok) }, ExecFile, 2, "turn.end outside a turn"},
+		{"a foreign kind", func(b *builder) { b.open(); b.append(b.exec, 1, Violation{}) }, ExecFile, 2, "violation does not belong in exec.jsonl"},
+		{"closed in a turn", func(b *builder) { b.open(); b.begin(); b.close() }, ExecFile, 3, "session.close before turn 1 has ended"},
+		{"closed with a wrong count", func(b *builder) { b.open(); b.turn = 2; b.close() }, ExecFile, 2, "session.close counts 2 turns, there are 0"},
+		{"a turn after the end", func(b *builder) { b.open(); b.close(); b.begin() }, ExecFile, 3, "turn.begin after session.close"},
+		{"resumed after the end", func(b *builder) { b.open(); b.close(); b.append(b.exec, 0, SessionResume{}) }, ExecFile, 3, "session.resume after session.close"},
+		{"recovered in another turn", func(b *builder) { b.open(); b.begin(); b.append(b.exec, 2, Recovered{}) }, ExecFile, 3, "recovered of turn 2, want 1"},
+
+		{"a session of another", evidence(func(e *TurnEvidence) { e.SessionID = "SES-x" }), EvidenceFile, 1, "session_id of turn 1 is not what exec.jsonl says"},
+		{"a turn of another", evidence(func(e *TurnEvidence) { e.TurnNumber = 2 }), EvidenceFile, 1, "turn_number of turn 1 is not what exec.jsonl says"},
+		{"no work order", evidence(func(e *TurnEvidence) { e.WorkOrderID = "" }), EvidenceFile, 1, "work_order_id of turn 1 is not what exec.jsonl says"},
+		{"a read left out", evidence(func(e *TurnEvidence) { e.RealizedReads = nil }), EvidenceFile, 1, "realized_reads of turn 1 is not what exec.jsonl says"},
+		{"a read declared later", evidence(func(e *TurnEvidence) { e.UndeclaredReads = nil }), EvidenceFile, 1, "undeclared_reads of turn 1 is not what exec.jsonl says"},
+		{"an invented write", evidence(func(e *TurnEvidence) { e.RealizedWrites = []File{fileOf("x", "y")} }), EvidenceFile, 1, "realized_writes of turn 1 is not what exec.jsonl says"},
+		{"an invented violation", evidence(func(e *TurnEvidence) { e.Violations = []Violation{{}} }), EvidenceFile, 1, "violations of turn 1 is not what exec.jsonl says"},
+		{"more rights", evidence(func(e *TurnEvidence) { e.Granted.Read = []string{"**"} }), EvidenceFile, 1, "granted of turn 1 is not what exec.jsonl says"},
+		{"a better fence", evidence(func(e *TurnEvidence) { e.Fence = "full" }), EvidenceFile, 1, "fence of turn 1 is not what exec.jsonl says"},
+		{"another range", evidence(func(e *TurnEvidence) { e.To++ }), EvidenceFile, 1, "to of turn 1 is not what exec.jsonl says"},
+		{"another head", evidence(func(e *TurnEvidence) { e.Head = ledger.Hash{} }), EvidenceFile, 1, "head of turn 1 is not what exec.jsonl says"},
+
+		{"another root", end(func(e *TurnEnd) { e.Evidence.Root = hashOf("x") }), ExecFile, 4,
+			"turn 1 was committed with another evidence.jsonl: its root is ROOT, not " + hashOf("x").String()},
+		{"more evidence than there is", end(func(e *TurnEnd) { e.Evidence.Size = 9 }), ExecFile, 4,
+			"turn 1 was committed with 9 entries of evidence.jsonl, which has 1: its end was cut off"},
+		{"no evidence", end(func(e *TurnEnd) { e.Evidence.Size = 0 }), ExecFile, 4,
+			"turn 1 names 0 entries of evidence.jsonl, of which the turns before have 0"},
+		{"no status", end(func(e *TurnEnd) { e.Status = "" }), ExecFile, 4, `turn.end: unknown status ""`},
+		{"ok with a code", end(func(e *TurnEnd) { e.Code = "trap" }), ExecFile, 4, `turn.end: status ok has the code "trap"`},
+		{"blocked without a code", end(func(e *TurnEnd) { e.Status = StatusBlocked }), ExecFile, 4, "turn.end: status blocked has no code"},
+		{"blocked, but published", end(func(e *TurnEnd) { e.Status, e.Code = "blocked", "violation"; e.Publish = make([]Publication, 1) }), ExecFile, 4,
+			"turn.end: status blocked publishes 1 files"},
+		{"published what was not written", end(func(e *TurnEnd) { e.Publish = []Publication{{Path: "docs/a.md"}} }), ExecFile, 4,
+			"turn 1 published docs/a.md, which it did not write with that content"},
+
+		{"no violation entry", violations(none, StatusBlocked, CodeViolation), EvidenceFile, 1, "turn 1: refused write of docs/a.md has no violation entry"},
+		{"no violation entry after a crash", violations(none, StatusAborted, CodeCrash), "", 0, ""},
+		{"a violation twice", violations(func(v Violation) []Violation { return []Violation{v, v} }, StatusBlocked, CodeViolation), EvidenceFile, 3,
+			"turn 1: violation of write of docs/a.md has no op in exec.jsonl"},
+		{"another violation", violations(func(v Violation) []Violation { v.Subject = "x"; return []Violation{v} }, StatusAborted, CodeCrash), EvidenceFile, 2,
+			`turn 1: violation entry is write of x by "no grant of write", the op in exec.jsonl says write of docs/a.md by "no grant of write"`},
+		{"a violation of another turn", func(b *builder) { b.open(); b.append(b.evidence, 2, Violation{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
+			"violation of turn 2, want 1"},
+		{"a foreign kind in the evidence", func(b *builder) { b.open(); b.append(b.evidence, 0, SessionOpen{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
+			"session.open does not belong in evidence.jsonl"},
+		{"evidence is not the last entry", func(b *builder) {
+			b.open()
+			b.begin()
+			b.onEnd = func(e *TurnEnd) {
+				b.append(b.evidence, 0, Recovered{})
+				head := b.evidence.Head()
+				e.Evidence = EvidenceHead{head.Size, head.Root}
+			}
+			b.end(ok)
+		}, EvidenceFile, 2, "turn 1 was committed with recovered as the last entry, want turn.evidence"},
+		{"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
+			"violation of turn 1, which has ended"},
+		{"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 1,
+			"violation after the session was closed"},
+		{"evidence that a crash kept from its turn.end", func(b *builder) {
+			b.open()
+			b.begin()
+			e, err := Evidence(b.entries())
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.append(b.evidence, 1, e)
+			b.append(b.exec, 0, SessionResume{})
+			b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
+		}, "", 0, ""},
+		{"an unknown decision", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: "maybe"}) }, ExecFile, 3, `unknown decision "maybe"`},
+		{"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 3,
+			"an op with the decision granted has the count 2"},
+		{"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "", "x") }, ExecFile, 3,
+			"digest of seq 7, which did not open, read, write or rename a file in this turn"},
+		{"a digest of another file", func(b *builder) { b.open(); b.begin(); b.digest(b.op(read), "docs/b.md", "x") }, ExecFile, 4,
+			"digest of docs/b.md by seq 2, which is about docs/a.md"},
+		{"a digest from beside the folder", func(b *builder) {
+			b.open()
+			b.begin()
+			b.digest(b.op(Op{Op: OpRename, Path: "tmp/a", To: "tmp/b", Decision: Own}), "tmp/bc", "x")
+		}, ExecFile, 4, "digest of tmp/bc by seq 2, which is about tmp/b"},
+		{"members of another kind", func(b *builder) { b.open(); b.append(b.exec, 0, odd{}) }, ExecFile, 2, `entry session.close: json: unknown field "odd"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBuilder(t, t.TempDir())
+			c.build(b)
+			_, err := VerifySession(b.dir)
+			if c.want == "" {
+				if err != nil {
+					t.Errorf("got %v, want none", err)
+				}
+				return
+			}
+			var bad *ledger.IntegrityError
+			if !errors.As(err, &bad) {
+				t.Fatalf("got %v, want %s", err, c.want)
+			}
+			want := strings.ReplaceAll(c.want, "ROOT", b.evidence.Head().Root.String())
+			if filepath.Base(bad.File) != c.file || bad.Line != c.line || bad.Reason != want {
+				t.Errorf("got %v\nwant %s line %d: %s", err, c.file, c.line, want)
+			}
+		})
+	}
+}
+
+// odd has the kind of another body.
+type odd struct{}
+
+func (odd) Kind() string                    { return KindSessionClose }
+func (odd) AppendMembers(m *ledger.Members) { m.Bool("odd", true) }
+
+func TestVerifySessionReportsWhereItStands(t *testing.T) {
+	b := newBuilder(t, t.TempDir())
+	b.open()
+	b.begin()
+	b.end(TurnEnd{Status: StatusOK})
+	b.begin()
+	for _, name := range []string{ExecFile, EvidenceFile} {
+		f, err := os.OpenFile(filepath.Join(b.dir, name), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteString(`{"v":1,"seq":`); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	report, err := VerifySession(b.dir)
+	if err != nil || report.Unfinished != 2 || len(report.Turns) != 1 || report.Closed {
+		t.Errorf("got %+v, %v", report, err)
+	}
+	if report.Exec.Torn == nil || report.Exec.Torn.Seq != 4 || report.Evidence.Torn == nil || report.Evidence.Torn.Seq != 1 {
+		t.Errorf("torn tails: got %v, %v", report.Exec.Torn, report.Evidence.Torn)
+	}
+}
+
+func TestVerifySessionNeedsBothFiles(t *testing.T) {
+	for _, name := range []string{ExecFile, EvidenceFile} {
+		b := newBuilder(t, t.TempDir())
+		b.good()
+		if err := os.Remove(filepath.Join(b.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := VerifySession(b.dir)
+		if want := name + ": the file is missing: a session without both ledgers is invalid"; err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
+func TestVerifySessionChecksBlobs(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(b *builder, blob string, h ledger.Hash) error
+		want   string
+	}{
+		{"missing", func(_ *builder, blob string, _ ledger.Hash) error { return os.Remove(blob) }, "blob HASH is missing and was not erased"},
+		{"erased", func(b *builder, blob string, h ledger.Hash) error {
+			b.append(b.exec, 0, Erased{h, "asked for"})
+			return os.Remove(blob)
+		}, ""},
+		{"another erased", func(b *builder, blob string, h ledger.Hash) error {
+			b.append(b.exec, 0, Erased{hashOf("x"), "asked for"})
+			return os.Remove(blob)
+		}, "blob HASH is missing and was not erased"},
+		{"changed", func(_ *builder, blob string, _ ledger.Hash) error {
+			return errors.Join(os.Remove(blob), os.WriteFile(blob, make([]byte, 40), 0o400))
+		}, "blob HASH: its content does not match: it was changed after it was written"},
+	} {
+		for i, line := range []int{1, 2, 2, 19, 20} { // seed, query, args, stderr, result of turn 1
+			b := newBuilder(t, t.TempDir())
+			b.good()
+			named := strings.Split(b.lines(ExecFile)[line-1], `"sha256:`)
+			var h ledger.Hash
+			var blob string
+			for _, part := range named[1:] {
+				digits := part[:64]
+				name := filepath.Join(b.dir, BlobFolder, digits[:2], digits[2:])
+				if _, err := os.Lstat(name); err == nil {
+					h, blob = must(ledger.ParseHash("sha256:"+digits)), name
+					if i != 2 { // args come second
+						break
+					}
+				}
+			}
+			if err := c.change(b, blob, h); err != nil {
+				t.Fatal(err)
+			}
+			report, err := VerifySession(b.dir)
+			var bad *ledger.IntegrityError
+			switch {
+			case c.want == "":
+				if err != nil || report.Erased != 1 {
+					t.Errorf("%s: got %+v, %v", c.name, report, err)
+				}
+			case !errors.As(err, &bad) || bad.Line != line || bad.Reason != strings.ReplaceAll(c.want, "HASH", h.String()):
+				t.Errorf("%s: got %v, want line %d: %s", c.name, err, line, c.want)
+			}
+		}
+	}
+	b := newBuilder(t, t.TempDir())
+	b.open()
+	query := b.blob("12345")
+	query.Size = 6
+	b.append(b.exec, 1, TurnBegin{Query: &query})
+	if _, err := VerifySession(b.dir); err == nil || !strings.HasSuffix(err.Error(), "blob "+query.Blob.String()+" has 5 bytes, want 6") {
+		t.Errorf("wrong size: got %v", err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// Every line of either file removed, repeated, or exchanged with the next, and
+// every end cut off, is found, or leaves a session that is not closed.
+func TestVerifySessionFindsMovedLines(t *testing.T) {
+	b := newBuilder(t, t.TempDir())
+	b.good()
+	for _, name := range []string{ExecFile, EvidenceFile} {
+		lines := b.lines(name)
+		write := func(parts ...[]string) (Report, error) {
+			t.Helper()
+			var all strings.Builder
+			for _, p := range parts {
+				all.WriteString(strings.Join(p, ""))
+			}
+			if err := os.WriteFile(filepath.Join(b.dir, name), []byte(all.String()), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return VerifySession(b.dir)
+		}
+		for i := range lines {
+			var bad *ledger.IntegrityError
+			if i < len(lines)-1 {
+				if _, err := write(lines[:i], lines[i+1:]); !errors.As(err, &bad) || filepath.Base(bad.File) != name || bad.Line != i+1 {
+					t.Errorf("%s without line %d: got %v", name, i+1, err)
+				}
+				if _, err := write(lines[:i], lines[i+1:i+2], lines[i:i+1], lines[i+2:]); !errors.As(err, &bad) || bad.Line != i+1 {
+					t.Errorf("%s with line %d after the next: got %v", name, i+1, err)
+				}
+			}
+			if _, err := write(lines[:i+1], lines[i:]); !errors.As(err, &bad) || bad.Line != i+2 {
+				t.Errorf("%s with line %d twice: got %v", name, i+1, err)
+			}
+			report, err := write(lines[:i])
+			if err == nil && (report.Closed || name == EvidenceFile) {
+				t.Errorf("%s cut before line %d: not found", name, i+1)
+			}
+		}
+		if _, err := write(lines); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
