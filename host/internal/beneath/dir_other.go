@@ -65,6 +65,9 @@ func RenameNoReplace(_ *Dir, old string, _ *Dir, _ string) error {
 // ReadDir fails.
 func (*Dir) ReadDir(name string) ([]Entry, error) { return nil, fail("list", name, unsupported()) }
 
+// Writable fails.
+func (*Dir) Writable(name string) error { return fail("write", name, unsupported()) }
+
 // Sync fails.
 func (*Dir) Sync() error { return unsupported() }
 

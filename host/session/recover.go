@@ -1,0 +1,293 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Recover finishes what crashed processes left in the root. It is to be called
+// at the start of every command that uses the root, and does nothing, and
+// writes nothing, where nothing was left.
+//
+//   - Debris at the end of a ledger is noted (recovered).
+//   - A turn without turn.end gets one, aborted, with its evidence; what it
+//     staged goes to blocked/TURN.
+//   - A turn whose turn.end lists publications is finished: a target that is
+//     what the turn replaces is replaced, one that is what it publishes is
+//     done, any other is left and becomes a finding.
+//   - Markers and temporary files are removed.
+//
+// A session on which a living process works is not touched. A session that
+// cannot be read becomes a finding and hinders no other. Recover can run in
+// several processes at once, and again after it was cut short itself.
+func (r *Root) Recover(ctx context.Context) ([]Finding, error) {
+	dir := r.folder()
+	if dir == nil {
+		return nil, nil
+	}
+	left := make(map[ID]bool)
+	var ids []ID
+	add := func(id ID) {
+		if !left[id] {
+			left[id] = true
+			ids = append(ids, id)
+		}
+	}
+	markers, err := dir.ReadDir(pendingDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("root %s: %w", r.path, err)
+	}
+	for _, e := range markers {
+		if id, err := ParseID(e.Name); err == nil {
+			add(id)
+		}
+	}
+	halfMade := false
+	for _, plane := range Planes() {
+		sessions, err := dir.ReadDir(sessionsOf(plane))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("root %s: %w", r.path, err)
+		}
+		for _, e := range sessions {
+			halfMade = halfMade || strings.HasPrefix(e.Name, newPrefix)
+			id, err := ParseID(e.Name)
+			if err != nil {
+				continue
+			}
+			if _, err := dir.Stat(sessionsOf(plane) + "/" + e.Name + "/" + stagingDir); err == nil {
+				add(id)
+			}
+		}
+	}
+	if halfMade {
+		if err := r.removeHalfMade(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var findings []Finding
+	for _, id := range ids {
+		s, found, err := r.open(ctx, id)
+		findings = append(findings, found...)
+		switch {
+		case err == nil:
+			err = s.Leave()
+		case errors.Is(err, ErrInUse):
+			err = nil
+		case errors.Is(err, ErrNotFound):
+			err = errors.New("a commit of it is pending, but the session is gone")
+		case ctx.Err() != nil:
+			return findings, ctx.Err()
+		}
+		if err != nil {
+			findings = append(findings, Finding{id, "", FindingUnreadable, err.Error()})
+		}
+	}
+	return findings, nil
+}
+
+// removeHalfMade removes the folders of sessions that were never opened. Making
+// one holds the lock.
+func (r *Root) removeHalfMade(ctx context.Context) error {
+	lock, err := r.lockPublish(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	dir := r.folder()
+	for _, plane := range Planes() {
+		sessions, err := dir.ReadDir(sessionsOf(plane))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range sessions {
+			if strings.HasPrefix(e.Name, newPrefix) {
+				if err := dir.RemoveAll(sessionsOf(plane) + "/" + e.Name); err != nil {
+					return r.unwritable(err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// recover brings a session that was just opened to where a turn can begin.
+func (s *Session) recover(ctx context.Context) ([]Finding, error) {
+	for _, l := range []*ledger.Log{s.Exec, s.Evidence} {
+		for _, d := range l.Recovered() {
+			if _, err := l.Append(0, record.Recovered{File: d.File, Offset: d.Offset, Length: d.Length, SHA256: d.SHA256}); err != nil {
+				return nil, err
+			}
+		}
+		if err := l.Sync(); err != nil {
+			return nil, err
+		}
+	}
+	if s.state.progress.InTurn {
+		if err := s.abort(); err != nil {
+			return nil, err
+		}
+	}
+	findings, settled, err := s.settle(ctx)
+	if err != nil {
+		return findings, err
+	}
+	s.unsettled = !settled
+	return findings, s.clear(settled)
+}
+
+// abort ends a turn that a crash cut short, with all that its entries prove.
+func (s *Session) abort() error {
+	turn := s.state.progress.Turns
+	proof, err := s.prove()
+	if err != nil {
+		return fmt.Errorf("turn %d: %w", turn, err)
+	}
+	// The crash may have come between an op and its violation, or between the
+	// evidence and turn.end.
+	for _, v := range proof.Violations[min(s.state.violations, len(proof.Violations)):] {
+		if _, err := s.Evidence.Append(turn, v); err != nil {
+			return err
+		}
+	}
+	if !s.proved(proof) {
+		if _, err := s.Evidence.Append(turn, proof); err != nil {
+			return err
+		}
+	}
+	_, err = s.End(record.TurnEnd{
+		Status: record.StatusAborted, Code: record.CodeCrash,
+		Message: "the turn was cut short: its process ended before the turn did",
+	})
+	return err
+}
+
+// prove computes the evidence of the turn in progress.
+func (s *Session) prove() (record.TurnEvidence, error) {
+	var failed error
+	proof, err := record.Evidence(func(yield func(ledger.Entry) bool) {
+		for e, err := range s.Exec.Since(s.state.progress.Begin) {
+			if failed = err; err != nil || !yield(e) {
+				return
+			}
+		}
+	})
+	return proof, errors.Join(failed, err)
+}
+
+// proved reports whether evidence.jsonl ends with that evidence.
+func (s *Session) proved(proof record.TurnEvidence) bool {
+	if s.state.proof == nil {
+		return false
+	}
+	a, errA := ledger.Encode(*s.state.proof)
+	b, errB := ledger.Encode(proof)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}
+
+// settle finishes or takes back the commit that a marker speaks of.
+func (s *Session) settle(ctx context.Context) (findings []Finding, settled bool, err error) {
+	m, found, err := s.readMarker()
+	if err != nil {
+		findings = append(findings, Finding{s.ID, "", FindingUnreadable, err.Error()})
+		m = marker{Turn: s.state.ended}
+	}
+	if !found {
+		return findings, true, nil
+	}
+	lock, err := s.root.lockPublish(ctx)
+	if err != nil {
+		return findings, false, err
+	}
+	defer lock.Close()
+	if m.Turn != s.state.ended || len(s.state.end.Publish) == 0 {
+		err := s.removeBeside(nil, m)
+		return findings, true, errors.Join(err, s.removeMarker())
+	}
+	// What was read may not have reached the disk before the crash.
+	if err := s.syncExec(); err != nil {
+		return findings, false, err
+	}
+	f := finish{s: s, turn: m.Turn, publications: s.state.end.Publish, beside: m.Beside}
+	more, err := f.run(ctx)
+	if err != nil {
+		more = append(more, unfinished(s.ID, "", err))
+	}
+	return append(findings, more...), f.settled, nil
+}
+
+// syncExec makes exec.jsonl durable as it was found.
+func (s *Session) syncExec() error {
+	f, err := s.dir.OpenFile("ledger/"+record.ExecFile, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// readMarker reads the session's marker, if there is one.
+func (s *Session) readMarker() (m marker, found bool, err error) {
+	b, err := readFile(s.root.folder(), s.pendingName(), 64<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return m, false, nil
+	}
+	if err != nil {
+		return m, true, err
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return m, true, fmt.Errorf("%s: %w", s.pendingName(), err)
+	}
+	if m.V != 1 || m.Plane != s.Plane || m.Turn < 1 {
+		return m, true, fmt.Errorf("%s is not the marker of a commit of this session", s.pendingName())
+	}
+	for _, name := range m.Beside {
+		if name != "" && (beneath.CheckName(name) != nil || !strings.HasPrefix(baseOf(name), s.besidePrefix(m.Turn))) {
+			return m, true, fmt.Errorf("%s names %q, which is no copy of this session", s.pendingName(), name)
+		}
+	}
+	return m, true, nil
+}
+
+// clear puts away what is in staging. The staging of a commit that is not
+// settled stays.
+func (s *Session) clear(settled bool) error {
+	entries, err := s.dir.ReadDir(stagingDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		turn, err := strconv.Atoi(e.Name)
+		if err != nil || turn < 1 || strconv.Itoa(turn) != e.Name {
+			continue // not made by this package
+		}
+		published := turn == s.state.ended && (s.state.end.Status == record.StatusOK || s.state.end.Status == record.StatusDryRun)
+		switch {
+		case published && !settled:
+		case published:
+			err = s.discard(turn)
+		default:
+			_, err = s.block(turn)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return s.tidy()
+}

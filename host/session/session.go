@@ -1,0 +1,421 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// A Session is a sequence of turns with one pair of ledgers, held by this
+// process until Close or Leave. Its methods are for one goroutine; its ledgers
+// and blobs may be written by several.
+type Session struct {
+	ID    ID
+	Plane string
+	// Exec and Evidence are the session's ledgers. Turn.end and session.close
+	// are appended by the methods of this package alone.
+	Exec, Evidence *ledger.Log
+
+	root    *Root
+	dir     *beneath.Dir // the session's folder
+	lock    *os.File
+	state   state
+	resumed bool     // an earlier process opened it
+	staging *Staging // of the turn in progress
+	// The last turn was committed, but not all of its files are in their places.
+	unsettled bool
+}
+
+// state is what the entries of the ledgers add up to.
+type state struct {
+	mu       sync.Mutex // the two ledgers are written side by side
+	progress record.Progress
+	opened   time.Time
+	open     record.SessionOpen
+	end      record.TurnEnd // the last
+	ended    int            // its turn
+	err      error          // the first entry that cannot be where it is, or be decoded
+
+	// Of evidence.jsonl: the violations of the turn in progress, and its last
+	// entry if that is evidence.
+	violations int
+	proof      *record.TurnEvidence
+}
+
+// sawExec takes an entry of exec.jsonl in.
+func (st *state) sawExec(e ledger.Entry) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	err := st.progress.Add(e)
+	switch e.Kind {
+	case record.KindSessionOpen:
+		st.opened = e.Time
+		err = errors.Join(err, e.Decode(&st.open))
+	case record.KindTurnBegin:
+		st.violations = 0
+	case record.KindTurnEnd:
+		st.ended, st.end = e.Turn, record.TurnEnd{}
+		err = errors.Join(err, e.Decode(&st.end))
+	}
+	st.fault(record.ExecFile, e, err)
+}
+
+// sawEvidence takes an entry of evidence.jsonl in; exec.jsonl was read before.
+func (st *state) sawEvidence(e ledger.Entry) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.proof = nil
+	switch e.Kind {
+	case record.KindViolation:
+		if st.progress.InTurn && e.Turn == st.progress.Turns {
+			st.violations++
+		}
+	case record.KindTurnEvidence:
+		st.proof = new(record.TurnEvidence)
+		st.fault(record.EvidenceFile, e, e.Decode(st.proof))
+	}
+}
+
+func (st *state) fault(file string, e ledger.Entry, err error) {
+	if err != nil && st.err == nil {
+		st.err = &ledger.IntegrityError{File: file, Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()} //nolint:gosec // a line number
+	}
+}
+
+// An Opening says what session to create.
+type Opening struct {
+	ID    ID
+	Plane string
+	// Open becomes the first entry; Seed in it is set from Seed below.
+	Open record.SessionOpen
+	// Seed is the randomness of the session, kept as a blob.
+	Seed []byte
+}
+
+// Create makes a session: its folder, its ledgers, its seed, and session.open,
+// all durable. It appears under its id whole or not at all. If there is one of
+// that id in any plane the error wraps [ErrExists].
+func (r *Root) Create(ctx context.Context, o Opening) (*Session, error) {
+	s, err := r.create(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("opening session %s: %w", o.ID, err)
+	}
+	return s, nil
+}
+
+func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
+	if _, err := ParseID(string(o.ID)); err != nil {
+		return nil, err
+	}
+	if err := checkPlane(o.Plane); err != nil {
+		return nil, err
+	}
+	if err := r.Ensure(); err != nil {
+		return nil, err
+	}
+	dir, sessions := r.folder(), sessionsOf(o.Plane)
+	if err := makeAll(dir, sessions, 0o700); err != nil {
+		return nil, r.unwritable(err)
+	}
+	// The lock keeps two processes from making one id, and recovery from taking
+	// the half-made folder for one that a crash left.
+	gate, err := r.lockPublish(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer gate.Close()
+	for _, plane := range Planes() {
+		if _, err := dir.Stat(sessionsOf(plane) + "/" + string(o.ID)); err == nil {
+			return nil, ErrExists
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+	}
+	temp := sessions + "/" + newPrefix + string(o.ID)
+	if err := dir.RemoveAll(temp); err != nil {
+		return nil, r.unwritable(err)
+	}
+	s := &Session{ID: o.ID, Plane: o.Plane, root: r}
+	if err := r.fill(temp, o); err != nil {
+		return nil, errors.Join(r.unwritable(err), dir.RemoveAll(temp))
+	}
+	name := sessions + "/" + string(o.ID)
+	if err := beneath.Rename(dir, temp, dir, name); err != nil {
+		return nil, errors.Join(r.unwritable(err), dir.RemoveAll(temp))
+	}
+	if err := syncFolder(dir, sessions); err != nil {
+		return nil, r.unwritable(err)
+	}
+	return s, s.hold()
+}
+
+// fill makes the content of a new session's folder.
+func (r *Root) fill(temp string, o Opening) error {
+	dir := r.folder()
+	blobs := temp + "/ledger/" + record.BlobFolder
+	if _, err := dir.MkdirAll(blobs, 0o700); err != nil {
+		return err
+	}
+	nonce, err := r.nonce()
+	if err != nil {
+		return err
+	}
+	if o.Open.Seed, err = ledger.PutBlob(r.join(blobs), o.Seed, nonce); err != nil {
+		return err
+	}
+	o.Open.Plane = o.Plane
+	evidence, err := ledger.Create(r.join(temp+"/ledger/"+record.EvidenceFile), record.EvidenceOptions(string(o.ID)))
+	if err != nil {
+		return err
+	}
+	if err := evidence.Close(); err != nil {
+		return err
+	}
+	opts := record.ExecOptions(string(o.ID))
+	opts.Now = r.opts.Now
+	exec, err := ledger.Create(r.join(temp+"/ledger/"+record.ExecFile), opts)
+	if err != nil {
+		return err
+	}
+	e, err := exec.Append(0, o.Open)
+	if err == nil {
+		err = exec.Sync()
+	}
+	if closed := exec.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	if r.opts.Observe != nil {
+		r.opts.Observe(e)
+	}
+	if err := syncFolder(dir, temp+"/ledger"); err != nil {
+		return err
+	}
+	return syncFolder(dir, temp)
+}
+
+func (r *Root) join(name string) string { return filepath.Join(r.path, filepath.FromSlash(name)) }
+
+func (r *Root) nonce() (nonce [ledger.NonceSize]byte, err error) {
+	if _, err := io.ReadFull(r.opts.Random, nonce[:]); err != nil {
+		return nonce, fmt.Errorf("making a nonce: %w", err)
+	}
+	return nonce, nil
+}
+
+// Open takes up a session to continue it, in any plane, after recovering it
+// ([Root.Recover]). Errors wrap [ErrNotFound], [ErrInUse], [ErrClosed] or an
+// [*ledger.IntegrityError].
+func (r *Root) Open(ctx context.Context, id ID) (*Session, []Finding, error) {
+	s, findings, err := r.open(ctx, id)
+	if err == nil && s.state.progress.Closed {
+		err = errors.Join(ErrClosed, s.Leave())
+	}
+	if err != nil {
+		return nil, findings, fmt.Errorf("session %s: %w", id, err)
+	}
+	return s, findings, nil
+}
+
+func (r *Root) open(ctx context.Context, id ID) (*Session, []Finding, error) {
+	plane, err := r.planeOf(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := r.Ensure(); err != nil {
+		return nil, nil, err
+	}
+	s := &Session{ID: id, Plane: plane, root: r, resumed: true}
+	if err := s.hold(); err != nil {
+		return nil, nil, err
+	}
+	findings, err := s.recover(ctx)
+	if err != nil {
+		return nil, findings, errors.Join(err, s.Leave())
+	}
+	return s, findings, nil
+}
+
+// planeOf finds the plane a session is in.
+func (r *Root) planeOf(id ID) (string, error) {
+	if _, err := ParseID(string(id)); err != nil {
+		return "", err
+	}
+	if dir := r.folder(); dir != nil {
+		for _, plane := range Planes() {
+			info, err := dir.Stat(sessionsOf(plane) + "/" + string(id))
+			if err == nil && info.Mode.IsDir() {
+				return plane, nil
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return "", err
+			}
+		}
+	}
+	return "", ErrNotFound
+}
+
+func (s *Session) name() string { return sessionsOf(s.Plane) + "/" + string(s.ID) }
+
+// hold takes the session's lock and opens its ledgers.
+func (s *Session) hold() (err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Leave())
+		}
+	}()
+	if s.dir, err = s.root.folder().Sub(s.name()); err != nil {
+		return err
+	}
+	if s.lock, err = s.dir.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return err
+	}
+	if err := beneath.TryLock(s.lock); err != nil {
+		if errors.Is(err, beneath.ErrLocked) {
+			return ErrInUse
+		}
+		return err
+	}
+	live := false
+	open := func(file string, o ledger.Options, saw func(ledger.Entry)) (*ledger.Log, error) {
+		o.Now = s.root.opts.Now
+		o.Observe = func(e ledger.Entry) {
+			saw(e)
+			if live && s.root.opts.Observe != nil {
+				s.root.opts.Observe(e)
+			}
+		}
+		l, err := ledger.Open(s.root.join(s.name()+"/ledger/"+file), o)
+		if errors.Is(err, ledger.ErrLocked) {
+			return nil, ErrInUse
+		}
+		return l, err
+	}
+	if s.Exec, err = open(record.ExecFile, record.ExecOptions(string(s.ID)), s.state.sawExec); err != nil {
+		return err
+	}
+	if s.Evidence, err = open(record.EvidenceFile, record.EvidenceOptions(string(s.ID)), s.state.sawEvidence); err != nil {
+		return err
+	}
+	live = true
+	if s.state.err == nil && s.state.progress.Session == "" {
+		return &ledger.IntegrityError{File: s.root.join(s.name() + "/ledger/" + record.ExecFile), Reason: "there is no session.open"}
+	}
+	return s.state.err
+}
+
+// Opened returns the session's first entry and its time.
+func (s *Session) Opened() (record.SessionOpen, time.Time) { return s.state.open, s.state.opened }
+
+// Turns is the number of turns that have ended.
+func (s *Session) Turns() int { return s.state.ended }
+
+// Seed is the randomness the session was opened with.
+func (s *Session) Seed() ([]byte, error) { return ledger.GetBlob(s.BlobDir(), s.state.open.Seed) }
+
+// BlobDir is the path of the folder of the session's blobs.
+func (s *Session) BlobDir() string {
+	return s.root.join(s.name() + "/ledger/" + record.BlobFolder)
+}
+
+// OutputName is the folder of the session's published files, as ledgers spell
+// it.
+func (s *Session) OutputName() string { return "output/" + string(s.ID) }
+
+// Output opens the folder of the files that earlier turns published. The error
+// wraps fs.ErrNotExist if there is none yet. The caller closes it.
+func (s *Session) Output() (*beneath.Dir, error) { return s.root.folder().Sub(s.OutputName()) }
+
+// Blob keeps data as a blob, durable when Blob returns.
+func (s *Session) Blob(data []byte) (record.Blob, error) {
+	nonce, err := s.root.nonce()
+	if err != nil {
+		return record.Blob{}, err
+	}
+	h, err := ledger.PutBlob(s.BlobDir(), data, nonce)
+	return record.Blob{Blob: h, Size: int64(len(data))}, err
+}
+
+// End ends the turn in progress without publishing anything: evidence.jsonl is
+// synced, then turn.end appended and synced. Evidence and Publish of the entry
+// are set here. After an error that wraps [ledger.ErrPoisoned] it is not known
+// whether the turn has ended; recovery finds out.
+func (s *Session) End(end record.TurnEnd) (ledger.Entry, error) {
+	end.Publish = nil
+	return s.end(end)
+}
+
+func (s *Session) end(end record.TurnEnd) (ledger.Entry, error) {
+	if !s.state.progress.InTurn {
+		return ledger.Entry{}, errors.New("no turn has begun")
+	}
+	if s.state.err != nil {
+		return ledger.Entry{}, s.state.err // what was appended would not be read again
+	}
+	step := s.root.opts.Step
+	step("sync evidence")
+	if err := s.Evidence.Sync(); err != nil {
+		return ledger.Entry{}, err
+	}
+	head := s.Evidence.Head()
+	end.Evidence = record.EvidenceHead{Size: head.Size, Root: head.Root}
+	step("append turn.end")
+	e, err := s.Exec.Append(s.state.progress.Turns, end)
+	if err != nil {
+		return e, err
+	}
+	return e, s.Exec.Sync()
+}
+
+// Close ends the session for good: it appends session.close, makes it durable
+// and gives the session up.
+func (s *Session) Close() error {
+	if s.staging != nil || s.state.progress.InTurn {
+		return fmt.Errorf("session %s: turn %d has not ended", s.ID, s.state.progress.Turns)
+	}
+	_, err := s.Exec.Append(0, record.SessionClose{Turns: int64(s.state.ended)})
+	if err == nil {
+		err = s.Exec.Sync()
+	}
+	return errors.Join(err, s.Leave())
+}
+
+// Leave gives the session up without closing it: it can be continued. A turn in
+// progress is left to recovery.
+func (s *Session) Leave() error {
+	var errs []error
+	if s.staging != nil {
+		s.staging.closeDirs()
+		s.staging = nil
+	}
+	if s.Evidence != nil {
+		errs = append(errs, s.Evidence.Close())
+	}
+	if s.Exec != nil {
+		errs = append(errs, s.Exec.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.Close())
+	}
+	s.Evidence, s.Exec, s.lock, s.dir = nil, nil, nil, nil
+	return errors.Join(errs...)
+}
+
+// turnDir names the folder of a turn in staging/ or blocked/.
+func turnDir(kind string, turn int) string { return kind + "/" + strconv.Itoa(turn) }
