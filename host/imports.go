@@ -1,0 +1,149 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
+
+	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/govfs"
+	"github.com/agenthost/agenthost/host/internal/meter"
+)
+
+// callFuel is what a call of a host function costs, in units of the meter: about
+// as many instructions as the host spends on the cheapest of them.
+const callFuel = 500
+
+// running is what the host functions need of the turn that calls them. It
+// travels in the context: the Runtime and its host modules are shared.
+type running struct {
+	account *meter.Account
+	gate    *gate.Gate
+}
+
+type runningKey struct{}
+
+func (r *running) within(ctx context.Context) context.Context {
+	return context.WithValue(ctx, runningKey{}, r)
+}
+
+// charge takes fuel for what the host does for the guest, which ends when there
+// is none left.
+func (r *running) charge(units int64) {
+	if err := r.account.Charge(units); err != nil {
+		panic(err)
+	}
+}
+
+func runningIn(ctx context.Context) *running {
+	r, ok := ctx.Value(runningKey{}).(*running)
+	if !ok {
+		panic(&gate.HostError{Doing: "call a host function", Err: errors.New("no turn is running")})
+	}
+	return r
+}
+
+// instantiateMeter gives guests the import that their counters call.
+func instantiateMeter(ctx context.Context, runtime wazero.Runtime) error {
+	refill := api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
+		next, err := runningIn(ctx).account.Refill(int64(stack[0]))
+		if err != nil {
+			panic(err)
+		}
+		stack[0] = uint64(next)
+	})
+	i64 := []api.ValueType{api.ValueTypeI64}
+	_, err := runtime.NewHostModuleBuilder(meter.ImportModule).NewFunctionBuilder().
+		WithGoModuleFunction(refill, i64, i64).Export(meter.ImportName).Instantiate(ctx)
+	if err != nil {
+		return fmt.Errorf("offer the meter: %w", err)
+	}
+	return nil
+}
+
+// instantiateWASI gives guests WASI preview 1: each function is wazero's own,
+// behind one wrapper. Names in missing answer ENOSYS.
+func instantiateWASI(ctx context.Context, runtime wazero.Runtime, name string, missing map[string]string) (api.Module, error) {
+	theirs, err := wasi_snapshot_preview1.NewBuilder(runtime).Compile(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("build WASI: %w", err)
+	}
+	builder := runtime.NewHostModuleBuilder(name)
+	exported := theirs.ExportedFunctions()
+	for _, function := range slices.Sorted(maps.Keys(exported)) {
+		def := exported[function]
+		inner, ok := def.GoFunction().(api.GoModuleFunction)
+		if !ok {
+			return nil, fmt.Errorf("build WASI: %s is not a function of Go", function)
+		}
+		builder.NewFunctionBuilder().
+			WithGoModuleFunction(mediate(function, inner), def.ParamTypes(), def.ResultTypes()).Export(function)
+	}
+	for function, text := range missing {
+		params, results, _ := strings.Cut(text, "->")
+		builder.NewFunctionBuilder().
+			WithGoModuleFunction(enosys(function, len(valueTypes(results)) > 0), valueTypes(params), valueTypes(results)).Export(function)
+	}
+	module, err := builder.Instantiate(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("offer WASI: %w", err)
+	}
+	return module, nil
+}
+
+// mediate wraps one import: every call of a guest into the host passes here. It
+// charges the call, answers for arguments that would make the host work without
+// bound, and then lets wazero's function run.
+func mediate(function string, inner api.GoModuleFunction) api.GoModuleFunc {
+	guard := govfs.GuardOf(function)
+	return func(ctx context.Context, module api.Module, stack []uint64) {
+		r := runningIn(ctx)
+		r.charge(callFuel)
+		if errno, refused := guard.Refuse(r.gate, module, stack, r.charge); refused {
+			stack[0] = uint64(errno)
+			return
+		}
+		inner.Call(ctx, module, stack)
+	}
+}
+
+// errnoNoSys is WASI's errno of a function that is not there.
+const errnoNoSys = 52
+
+func enosys(function string, answers bool) api.GoModuleFunc {
+	return func(ctx context.Context, _ api.Module, stack []uint64) {
+		r := runningIn(ctx)
+		r.charge(callFuel)
+		r.gate.Missing(gate.WASI, abi.WASIModule+"."+function)
+		if answers {
+			stack[0] = errnoNoSys
+		}
+	}
+}
+
+// valueTypes reads one side of a signature as the meter spells it, such as
+// "(i32, i64)".
+func valueTypes(text string) []api.ValueType {
+	var types []api.ValueType
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("(), ", r) }) {
+		switch word {
+		case "i32":
+			types = append(types, api.ValueTypeI32)
+		case "i64":
+			types = append(types, api.ValueTypeI64)
+		case "f32":
+			types = append(types, api.ValueTypeF32)
+		case "f64":
+			types = append(types, api.ValueTypeF64)
+		}
+	}
+	return types
+}

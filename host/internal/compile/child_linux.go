@@ -1,0 +1,45 @@
+package compile
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+)
+
+// rlimitData bounds private writable memory (setrlimit(2), RLIMIT_DATA). Address
+// space is not bounded: Go reserves much more of it than it uses.
+const rlimitData = 2
+
+// runChild runs cmd and ties its life to ours. The tie is to the thread that
+// started it, hence the lock.
+func runChild(cmd *exec.Cmd) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd.Run()
+}
+
+// confineSelf bounds what this process can use.
+func confineSelf(memory int64, cpuSeconds int) error {
+	debug.SetMemoryLimit(memory / 4 * 3)
+	for resource, most := range map[int]uint64{
+		rlimitData:           uint64(memory),
+		syscall.RLIMIT_CPU:   uint64(cpuSeconds),
+		syscall.RLIMIT_CORE:  0,
+		syscall.RLIMIT_FSIZE: 4 << 30,
+	} {
+		if err := syscall.Setrlimit(resource, &syscall.Rlimit{Cur: most, Max: most}); err != nil {
+			return fmt.Errorf("bound the compiler: %w", err)
+		}
+	}
+	return nil
+}
+
+func ownedByUser(info fs.FileInfo) bool {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(st.Uid) == os.Geteuid()
+}

@@ -1,0 +1,132 @@
+package gate
+
+import (
+	"errors"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// A Write is a file found in the staging folders when the turn ends.
+type Realized struct {
+	Path    string       // as ledgers spell it
+	Area    string       // the staging folder it lies in: workspace, out or tmp
+	Name    string       // within that folder
+	Regular bool         // false: something no turn may publish
+	Of      uint64       // the entry that gave it its name
+	Known   bool         // false: no operation of the guest made it
+	Base    *ledger.Hash // digest of what its name held when first seen, nil if nothing
+}
+
+// The names of the staging folders, as [Realized.Area] has them.
+const (
+	AreaWorkspace = "workspace"
+	AreaOut       = "out"
+	AreaTmp       = "tmp"
+)
+
+// Finish ends the guest's use of the gate: it takes the digests that are still
+// to be taken, counts what was hidden more than once, looks again at every file
+// that was read or declared, and lists what is staged, sorted by path. Call it
+// when the instance is closed. It returns a *[HostError] if something could not
+// be recorded.
+func (g *Gate) Finish() (writes []Realized, problems []Problem, err error) {
+	defer recoverHost(&err)
+	for _, s := range g.pending {
+		g.settle(s)
+	}
+	g.pending = nil
+	for _, key := range g.order {
+		if s := g.hidden[key]; s.more > 0 {
+			again := s.entry
+			again.Count = s.more
+			g.appendFinal(&again)
+		}
+	}
+	g.lookAgain()
+	for _, place := range []struct {
+		area area
+		name string
+	}{{workspace, AreaWorkspace}, {out, AreaOut}, {tmp, AreaTmp}} {
+		writes, err = g.realized(writes, place.area, place.name, ".")
+		if err != nil {
+			return nil, nil, &HostError{Doing: "list what was staged", Err: err}
+		}
+	}
+	slices.SortFunc(writes, func(a, b Realized) int { return strings.Compare(a.Path, b.Path) })
+	slices.SortFunc(g.problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
+	return writes, g.problems, nil
+}
+
+// lookAgain finds the files that changed since they were first seen.
+func (g *Gate) lookAgain() {
+	for _, in := range g.cfg.Inputs {
+		if g.reads[in.Path] == nil {
+			g.reads[in.Path] = &read{name: g.resolve(in.Path), info: in.Info}
+		}
+	}
+	for path, r := range g.reads {
+		dir, exists := g.dirOf(r.name.area)
+		if !exists {
+			continue
+		}
+		info, err := dir.Stat(r.name.rel)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			g.changed(path, "it is gone")
+		case err != nil:
+			g.changed(path, "it cannot be examined any more")
+		case !r.info.Same(info):
+			g.changed(path, "it was changed while the turn ran")
+		}
+	}
+}
+
+// realized adds what lies in one staging folder. The disk says what there is:
+// the gate's own account only says where it came from.
+func (g *Gate) realized(writes []Realized, a area, areaName, folder string) ([]Realized, error) {
+	entries, err := g.stagingOf(a).ReadDir(folder)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		rel := join(folder, e.Name)
+		if e.Type.IsDir() {
+			if writes, err = g.realized(writes, a, areaName, rel); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		w := Realized{Path: g.ledgerName(a, rel), Area: areaName, Name: rel, Regular: e.Type.IsRegular()}
+		if node := g.staged[w.Path]; node != nil && !node.folder {
+			w.Of, w.Known, w.Base = node.of, true, node.base
+		}
+		writes = append(writes, w)
+	}
+	return writes, nil
+}
+
+func (g *Gate) ledgerName(a area, rel string) string {
+	switch a {
+	case out:
+		return path.Join(outputDir, g.cfg.Session, rel)
+	case tmp:
+		return path.Join(tmpDir, rel)
+	}
+	return rel
+}
+
+// Declared returns the declared output a realized path belongs to.
+func (g *Gate) Declared(ledgerName string) (archive.Output, bool) { return g.outputs.of(ledgerName) }
+
+// Digest records the content of a staged file, for evidence.
+func (g *Gate) Digest(of uint64, sum ledger.Hash, size int64) (err error) {
+	defer recoverHost(&err)
+	g.appendFinal(&record.Digest{Of: of, SHA256: sum, Size: size})
+	return nil
+}

@@ -1,0 +1,46 @@
+package gate
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// librarySlice is the content of a file of a package.
+type librarySlice interface {
+	io.ReaderAt
+	Size() int64
+}
+
+func (g *Gate) examineLibrary(n name) (Info, string, Errno) {
+	info, err := n.pkg.Stat(n.rel)
+	if err != nil {
+		return Info{}, "", NoEnt
+	}
+	return infoOf(n.ledger, info.Folder, info.Size), "", Success
+}
+
+// openLibrary opens a file of the package or of one it depends on. Its digest
+// is the manifest's, which was checked when the package was read.
+func (g *Gate) openLibrary(op record.Op, n name) (*File, Errno) {
+	op.Decision = record.InPkg
+	info, err := n.pkg.Stat(n.rel)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, g.answer(op, NoEnt)
+	case err != nil:
+		hostFailure("read "+n.ledger, err)
+	case info.Folder:
+		return g.openFolder(op, n)
+	}
+	content, err := n.pkg.Open(n.rel)
+	if err != nil {
+		hostFailure("read "+n.ledger, err)
+	}
+	sum := info.SHA256
+	op.Size, op.SHA256, op.Errno = &info.Size, &sum, Success.String()
+	g.record(&op)
+	return g.newFile(n, Read, &File{pkg: content}), Success
+}

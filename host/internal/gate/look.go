@@ -1,0 +1,281 @@
+package gate
+
+import (
+	"errors"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// An Info is what a guest may know of a file or folder. Its times are the
+// turn's and its serial number is made from its name, so that a turn sees the
+// same on every machine.
+type Info struct {
+	Name   string // last element
+	Folder bool
+	Size   int64 // bytes; zero for a folder
+	Serial uint64
+}
+
+func infoOf(ledgerName string, folder bool, size int64) Info {
+	h := fnv.New64a()
+	h.Write([]byte(ledgerName))
+	return Info{Name: path.Base(ledgerName), Folder: folder, Size: size, Serial: h.Sum64()}
+}
+
+func parentOf(rel string) string { return path.Dir(rel) }
+
+// linkRule says in the ledger why a name that is a link does not exist.
+func linkRule(err error) string {
+	if errors.Is(err, beneath.ErrLink) {
+		return "links are not followed"
+	}
+	return ""
+}
+
+// Stat says what p is.
+func (g *Gate) Stat(via Via, p string) (Info, Errno) {
+	g.checkContext()
+	n := g.resolve(p)
+	op := record.Op{Op: record.OpStat, Via: string(via), Path: n.ledger}
+	info, decision, rule, errno := g.look(n)
+	if decision == record.Hidden {
+		return Info{}, g.hide(op, rule)
+	}
+	op.Decision, op.Rule = decision, rule
+	if errno == Success && n.folder && !info.Folder {
+		errno = NotDir
+	}
+	if errno == Success && !info.Folder {
+		op.Size = &info.Size
+	}
+	return info, g.answer(op, errno)
+}
+
+// look examines a name without recording it.
+func (g *Gate) look(n name) (info Info, decision, rule string, errno Errno) {
+	verdict := g.judgeRead(n)
+	seen := g.visible(n)
+	if !verdict.permitted() && !seen {
+		return Info{}, record.Hidden, verdict.v.Rule, NoEnt
+	}
+	info, rule, errno = g.examine(n)
+	switch {
+	case errno == Success && info.Folder && seen, verdict.permitted() && (errno != Success || !info.Folder):
+		return info, decisionOr(verdict, record.Granted), rule, errno
+	case errno == Success && info.Folder:
+		return Info{}, record.Hidden, "the folder holds nothing that is granted", NoEnt
+	}
+	return Info{}, record.Hidden, verdict.v.Rule, NoEnt
+}
+
+func decisionOr(v verdict, otherwise string) string {
+	if v.permitted() {
+		return v.decision
+	}
+	return otherwise
+}
+
+// examine says what is there, whether or not the guest may know.
+func (g *Gate) examine(n name) (Info, string, Errno) {
+	if node := g.staged[n.ledger]; node != nil {
+		return infoOf(n.ledger, node.folder, node.size), "", Success
+	}
+	switch n.area {
+	case nowhere:
+		return Info{}, "", NoEnt
+	case virtual:
+		return infoOf(n.ledger, true, 0), "", Success
+	case library:
+		return g.examineLibrary(n)
+	}
+	if n.rel == "." {
+		return infoOf(n.ledger, true, 0), "", Success
+	}
+	dir, exists := g.dirOf(n.area)
+	if !exists {
+		return Info{}, "", NoEnt
+	}
+	found, err := dir.Stat(n.rel)
+	if err != nil {
+		return Info{}, linkRule(err), errnoOf(err)
+	}
+	if found.Mode.IsDir() {
+		return infoOf(n.ledger, true, 0), "", Success
+	}
+	if rule := g.servableStat(found, n, dir); rule != "" {
+		return Info{}, rule, NoEnt
+	}
+	return infoOf(n.ledger, false, found.Size), "", Success
+}
+
+// servableStat is servable for a file that is not opened. Only the first file
+// of each device is, to ask what filesystem it is on.
+func (g *Gate) servableStat(info beneath.Info, n name, dir *beneath.Dir) string {
+	var f *os.File
+	if _, known := g.storage[info.Dev]; !known && info.Mode.IsRegular() {
+		opened, err := dir.OpenFile(parentOf(n.rel), os.O_RDONLY, 0)
+		if err != nil {
+			return "its folder cannot be examined"
+		}
+		defer opened.Close()
+		f = opened
+	}
+	return g.servableInfo(info, f, n)
+}
+
+// openFolder records the listing of a folder that may be seen and returns a
+// descriptor of it.
+func (g *Gate) openFolder(op record.Op, n name) (*File, Errno) {
+	op.Op, op.Flags = record.OpList, ""
+	info, decision, rule, errno := g.look(n)
+	if decision == record.Hidden {
+		return nil, g.hide(op, rule)
+	}
+	op.Decision, op.Rule = decision, rule
+	if errno == Success && !info.Folder {
+		errno = NotDir
+	}
+	if errno != Success {
+		return nil, g.answer(op, errno)
+	}
+	g.answer(op, Success)
+	return g.newFile(n, Read, &File{folder: true}), Success
+}
+
+// list returns what the guest sees in a folder, sorted by bytes.
+func (g *Gate) list(n name) ([]Info, Errno) {
+	found := map[string]Info{}
+	put := func(child string, folder bool, size int64) {
+		found[child] = infoOf(join(n.ledger, child), folder, size)
+	}
+	switch n.area {
+	case virtual:
+		if n.ledger == ownDir {
+			put("pkg", true, 0)
+			put("deps", true, 0)
+		} else {
+			for id := range g.cfg.Deps {
+				put(id, true, 0)
+			}
+		}
+	case library:
+		files, err := n.pkg.List(n.rel)
+		if err != nil {
+			return nil, errnoOf(err)
+		}
+		for _, f := range files {
+			put(path.Base(f.Name), f.Folder, f.Size)
+		}
+	default:
+		if errno := g.listDisk(n, put); errno != Success {
+			return nil, errno
+		}
+	}
+	if n.ledger == "." {
+		put(outDir, true, 0)
+		put(tmpDir, true, 0)
+		delete(found, ownDir)
+	}
+	names := make([]string, 0, len(found))
+	for child := range found {
+		names = append(names, child)
+	}
+	slices.Sort(names)
+	infos := make([]Info, len(names))
+	for i, child := range names {
+		infos[i] = found[child]
+	}
+	return infos, Success
+}
+
+// listDisk puts what is on disk and visible, then what is staged over it.
+func (g *Gate) listDisk(n name, put func(string, bool, int64)) Errno {
+	if dir, exists := g.dirOf(n.area); exists {
+		entries, err := dir.ReadDir(n.rel)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return errnoOf(err)
+		}
+		if len(entries) > g.cfg.Ceiling.ListNames {
+			panic(&Limit{Name: record.LimitListing, Max: int64(g.cfg.Ceiling.ListNames)})
+		}
+		g.cfg.Charge(int64(len(entries)) * 256)
+		for _, e := range entries {
+			child := g.child(n, e.Name)
+			if child.area != n.area || !(e.Type.IsDir() || e.Type.IsRegular()) {
+				continue
+			}
+			if e.Type.IsDir() {
+				if g.visible(child) {
+					put(e.Name, true, 0)
+				}
+				continue
+			}
+			if g.listed(child) {
+				put(e.Name, false, 0)
+			}
+		}
+	}
+	for ledgerName, node := range g.staged {
+		if path.Dir(ledgerName) == n.ledger {
+			put(path.Base(ledgerName), node.folder, node.size)
+		}
+	}
+	return Success
+}
+
+// listed reports whether a regular file of a folder is shown. Its size is not
+// asked for: a listing tells names.
+func (g *Gate) listed(n name) bool {
+	if !g.judgeRead(n).permitted() {
+		return false
+	}
+	if !g.cfg.Enforcer.HasForbidden() {
+		return true
+	}
+	_, _, errno := g.examine(n)
+	return errno == Success
+}
+
+// child is the name of an entry of a folder. A workspace's own tmp, out and
+// .agenthost are shadowed by the guest's.
+func (g *Gate) child(n name, entry string) name {
+	c := name{area: n.area, ledger: join(n.ledger, entry), rel: join(n.rel, entry)}
+	if n.area == workspace {
+		return g.resolve(c.ledger)
+	}
+	return c
+}
+
+func join(folder, entry string) string {
+	if folder == "." || folder == "" {
+		return entry
+	}
+	return strings.TrimSuffix(folder, "/") + "/" + entry
+}
+
+// missing answers an operation on a name that must exist and does not.
+func (g *Gate) missing(op record.Op, v verdict) Errno {
+	op.Decision = v.decision
+	return g.answer(op, NoEnt)
+}
+
+// Impossible records a probe of a name that cannot exist: one that leads above
+// the root, or of which path is only the beginning because it has size bytes.
+func (g *Gate) Impossible(via Via, op, path string, size int64) Errno {
+	g.checkContext()
+	shown := printable(path, size)
+	return g.hide(record.Op{Op: op, Via: string(via), Path: shown}, ruleImpossible)
+}
+
+// Missing records the call of a function that this host does not have.
+func (g *Gate) Missing(via Via, function string) Errno {
+	g.checkContext()
+	return g.hide(record.Op{Op: record.OpCall, Via: string(via), Path: function}, "no such function; it answers nosys")
+}

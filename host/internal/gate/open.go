@@ -1,0 +1,198 @@
+package gate
+
+import (
+	"strings"
+
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// Flags say how a file is opened.
+type Flags uint16
+
+// The flags. Read and Write say what the descriptor may do; the others are
+// those of open(2).
+const (
+	Read Flags = 1 << iota
+	Write
+	Create
+	Excl
+	Trunc
+	Append
+	Directory
+)
+
+var flagNames = []struct {
+	flag Flags
+	name string
+}{
+	{Read, "read"}, {Write, "write"}, {Create, "create"}, {Excl, "excl"}, {Trunc, "trunc"}, {Append, "append"}, {Directory, "directory"},
+}
+
+// String returns the flags as ledgers spell them, such as "write,create".
+func (f Flags) String() string {
+	var set []string
+	for _, n := range flagNames {
+		if f&n.flag != 0 {
+			set = append(set, n.name)
+		}
+	}
+	return strings.Join(set, ",")
+}
+
+func (f Flags) writes() bool { return f&(Write|Create|Trunc|Append) != 0 }
+
+// Open opens p. A read-only open of a folder is a listing.
+func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
+	g.checkContext()
+	if g.open >= g.cfg.Ceiling.OpenFiles {
+		panic(&Limit{Name: record.LimitOpenFiles, Max: int64(g.cfg.Ceiling.OpenFiles)})
+	}
+	n := g.resolve(p)
+	op := record.Op{Op: record.OpOpen, Via: string(via), Path: n.ledger, Flags: flags.String()}
+	switch {
+	case flags.writes():
+		return g.openWrite(op, n, flags)
+	case flags&Directory != 0 || n.folder || n.area == virtual:
+		return g.openFolder(op, n)
+	}
+	v := g.judgeRead(n)
+	if v.permitted() {
+		op.Decision = v.decision
+		return g.openRead(op, n)
+	}
+	if info, _, errno := g.examine(n); errno == Success && info.Folder {
+		return g.openFolder(op, n)
+	}
+	return nil, g.hiddenOpen(op, v.v)
+}
+
+// A File is an open descriptor of a guest. Offsets are the door's business.
+type File struct {
+	g    *Gate
+	name name
+	can  Flags
+
+	folder bool
+	listed bool
+	names  []Info // of a folder, once it was listed
+
+	small  bool
+	data   []byte       // of a small file
+	source *source      // of a large one
+	node   *node        // of a staged one
+	disk   stagedFile   // its descriptor
+	pkg    librarySlice // of a file of a package
+	closed bool
+}
+
+func (g *Gate) newFile(n name, can Flags, f *File) *File {
+	g.open++
+	f.g, f.name, f.can = g, n, can
+	if f.source != nil {
+		f.source.users++
+	}
+	if f.node != nil {
+		f.node.users++
+	}
+	return f
+}
+
+// IsFolder reports whether f is a folder.
+func (f *File) IsFolder() bool { return f.folder }
+
+// List returns what a folder holds, sorted by bytes: the visible and the staged
+// names. It is read once, when it is first asked for.
+func (f *File) List() ([]Info, Errno) {
+	switch {
+	case f.closed:
+		return nil, BadF
+	case !f.folder:
+		return nil, NotDir
+	case f.listed:
+		return f.names, Success
+	}
+	names, errno := f.g.list(f.name)
+	if errno == Success {
+		f.names, f.listed = names, true
+	}
+	return names, errno
+}
+
+// Info says what f is now.
+func (f *File) Info() (Info, Errno) {
+	if f.closed {
+		return Info{}, BadF
+	}
+	return infoOf(f.name.ledger, f.folder, f.size()), Success
+}
+
+func (f *File) size() int64 {
+	switch {
+	case f.small:
+		return int64(len(f.data))
+	case f.source != nil:
+		return f.source.info.Size
+	case f.node != nil:
+		return f.node.size
+	case f.pkg != nil:
+		return f.pkg.Size()
+	}
+	return 0
+}
+
+// ReadAt reads from off. At the end of the file it reads nothing and succeeds.
+func (f *File) ReadAt(p []byte, off int64) (int, Errno) {
+	if errno := f.usable(Read); errno != Success {
+		return 0, errno
+	}
+	if off < 0 {
+		return 0, Inval
+	}
+	switch {
+	case f.small:
+		if off >= int64(len(f.data)) {
+			return 0, Success
+		}
+		return copy(p, f.data[off:]), Success
+	case f.source != nil:
+		return f.source.readAt(p, off)
+	case f.pkg != nil:
+		return readFull(f.pkg, p, off)
+	}
+	return readFull(f.disk, p, off)
+}
+
+// usable says why f cannot be used for what is asked.
+func (f *File) usable(need Flags) Errno {
+	switch {
+	case f.closed:
+		return BadF
+	case f.folder:
+		return IsDir
+	case f.can&need == 0:
+		return BadF
+	}
+	return Success
+}
+
+// Close releases the descriptor. Closing twice is not an error.
+func (f *File) Close() {
+	if f.closed {
+		return
+	}
+	f.closed = true
+	f.g.open--
+	if f.small {
+		f.g.copied -= int64(len(f.data))
+		f.data = nil
+	}
+	if f.disk != nil {
+		f.disk.Close()
+	}
+	if f.node != nil {
+		f.g.leave(f.node)
+	}
+	if f.source != nil {
+		f.g.release(f.source)
+	}
+}

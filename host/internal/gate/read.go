@@ -1,0 +1,270 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"errors"
+	"hash"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// SmallFile is the largest file, in bytes, that is read once at open, hashed,
+// and served from that copy.
+const SmallFile = 1 << 20
+
+// maxPending is how many large files wait for the end of the turn with a
+// descriptor of the host open on each.
+const maxPending = 64
+
+// A read is what was first seen of a file that was opened: what its target must
+// still be when the turn ends.
+type read struct {
+	name   name
+	info   beneath.Info
+	digest *ledger.Hash // nil until a large file's is taken
+}
+
+// A source is a large file open for reading. It is hashed while the guest reads
+// it in order, else from the same descriptor when the turn ends.
+type source struct {
+	file   *os.File
+	read   *read
+	info   beneath.Info
+	ops    []uint64 // the opens its digest is the content of
+	users  int      // descriptors that are open on it
+	sum    hash.Hash
+	hashed int64
+}
+
+// openRead opens an existing file that may be read. The caller has judged it.
+func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
+	if n.area == library {
+		return g.openLibrary(op, n)
+	}
+	if node := g.staged[n.ledger]; node != nil {
+		return g.openStaged(op, n, node, Read)
+	}
+	dir, exists := g.dirOf(n.area)
+	if !exists {
+		return nil, g.answer(op, NoEnt)
+	}
+	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	if err != nil {
+		op.Rule = linkRule(err)
+		return nil, g.answer(op, errnoOf(err))
+	}
+	info, rule := g.servable(f, n)
+	if rule != "" {
+		f.Close()
+		if info.Mode.IsDir() {
+			return g.openFolder(op, n)
+		}
+		return nil, g.hide(op, rule)
+	}
+	g.undeclared(op, n)
+	return g.serve(op, n, f, info)
+}
+
+// serve reads or keeps f, records the open, and returns the guest's descriptor.
+// It owns f.
+func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (*File, Errno) {
+	r := g.reads[n.ledger]
+	if r == nil {
+		r = &read{name: n, info: info}
+		g.reads[n.ledger] = r
+	} else if !r.info.Same(info) {
+		g.changed(n.ledger, "it was changed between two opens")
+	}
+	op.Size = &info.Size
+	if info.Size <= SmallFile && g.copied+info.Size <= g.cfg.Ceiling.CopyBytes {
+		data, whole, err := readSmall(f, info.Size)
+		if err != nil {
+			f.Close()
+			op.Size = nil
+			return nil, g.answer(op, errnoOf(err))
+		}
+		if whole {
+			f.Close()
+			sum := ledger.Sum(data)
+			size := int64(len(data))
+			op.Size, op.SHA256, op.Errno = &size, &sum, Success.String()
+			g.sawDigest(r, sum)
+			g.record(&op)
+			g.copied += size
+			return g.newFile(n, Read, &File{data: data, small: true}), Success
+		}
+	}
+	op.Errno = Success.String()
+	s := g.sourceOf(r, f, info)
+	s.ops = append(s.ops, g.record(&op).Seq)
+	return g.newFile(n, Read, &File{source: s}), Success
+}
+
+// sourceOf returns the source that f's content is served from: one for all
+// opens of the same file. It owns f.
+func (g *Gate) sourceOf(r *read, f *os.File, info beneath.Info) *source {
+	for _, s := range g.pending {
+		if s.read == r && s.info.Same(info) {
+			f.Close()
+			return s
+		}
+	}
+	g.cfg.Charge(info.Size)
+	s := &source{file: f, read: r, info: info, sum: sha256.New()}
+	g.pending = append(g.pending, s)
+	return s
+}
+
+// release lets go of a large file that no descriptor uses, as soon as its
+// digest is known or too many wait for theirs.
+func (g *Gate) release(s *source) {
+	s.users--
+	if !g.ended && s.users == 0 && (s.hashed == s.info.Size || len(g.pending) > maxPending) {
+		g.settle(s)
+		g.pending = slices.DeleteFunc(g.pending, func(p *source) bool { return p == s })
+	}
+}
+
+// readSmall reads f whole. It reports false if f holds more than size says it
+// does: then it is served as a large file.
+func readSmall(f *os.File, size int64) (data []byte, whole bool, err error) {
+	buf := make([]byte, size+1)
+	n := 0
+	for n < len(buf) {
+		m, err := f.ReadAt(buf[n:], int64(n))
+		n += m
+		if err == io.EOF {
+			return buf[:n:n], true, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return nil, false, nil
+}
+
+// sawDigest remembers the first digest seen of a file, and marks the file
+// changed when a later one, or the declared one, differs.
+func (g *Gate) sawDigest(r *read, sum ledger.Hash) {
+	if r.digest == nil {
+		r.digest = &sum
+		if in, declared := g.inputs[r.name.ledger]; declared && in.SHA256 != sum {
+			g.changed(r.name.ledger, "it is not what was declared when the turn began")
+		}
+		return
+	}
+	if *r.digest != sum {
+		g.changed(r.name.ledger, "it was changed between two opens")
+	}
+}
+
+func (g *Gate) changed(path, what string) {
+	for _, p := range g.problems {
+		if p.Path == path {
+			return
+		}
+	}
+	g.problems = append(g.problems, Problem{Path: path, Code: record.CodeInputChanged, What: what})
+}
+
+// servable says what f is, and why it is not served if it is not a regular file
+// of a storage filesystem that only its own name leads to.
+func (g *Gate) servable(f *os.File, n name) (beneath.Info, string) {
+	info, err := beneath.StatFile(f)
+	if err != nil {
+		return info, "it cannot be examined"
+	}
+	return info, g.servableInfo(info, f, n)
+}
+
+func (g *Gate) servableInfo(info beneath.Info, f *os.File, n name) string {
+	switch {
+	case !info.Mode.IsRegular():
+		return "not a regular file"
+	case info.Nlink > 1 && g.cfg.Enforcer.HasForbidden():
+		return "more than one link, and something is forbidden"
+	}
+	if err := g.storageOf(info.Dev, f); err != nil {
+		return err.Error()
+	}
+	if err := g.caseOf(n); err != nil {
+		return err.Error()
+	}
+	return ""
+}
+
+// storageOf asks once for each device whether its files are served.
+func (g *Gate) storageOf(dev uint64, f *os.File) error {
+	err, known := g.storage[dev]
+	if !known {
+		err = beneath.Storage(f)
+		g.storage[dev] = err
+	}
+	return err
+}
+
+// caseOf asks once for each folder whether it tells names apart by case.
+func (g *Gate) caseOf(n name) error {
+	folder := n.parent()
+	err, known := g.folded[folder]
+	if !known {
+		if dir, exists := g.dirOf(n.area); exists {
+			err = caseSensitive(dir, parentOf(n.rel))
+		}
+		g.folded[folder] = err
+	}
+	return err
+}
+
+func caseSensitive(dir *beneath.Dir, folder string) error {
+	sub, err := dir.Sub(folder)
+	if err != nil {
+		return errors.New("its folder cannot be examined")
+	}
+	defer sub.Close()
+	folded, err := beneath.CaseFolded(sub)
+	if err != nil || folded {
+		return errors.New("its folder does not tell names apart by case")
+	}
+	return nil
+}
+
+// readAt serves a large file and hashes it while it is read in order.
+func (s *source) readAt(p []byte, off int64) (int, Errno) {
+	n, err := s.file.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		return n, errnoOf(err)
+	}
+	if off == s.hashed {
+		s.sum.Write(p[:n])
+		s.hashed += int64(n)
+	}
+	return n, Success
+}
+
+// settle takes the digest of a large file, from the same descriptor, records it
+// for each open, and closes it.
+func (g *Gate) settle(s *source) {
+	defer s.file.Close()
+	if _, err := io.Copy(s.sum, io.NewSectionReader(s.file, s.hashed, 1<<62)); err != nil {
+		hostFailure("hash "+s.read.name.ledger, err)
+	}
+	info, err := beneath.StatFile(s.file)
+	if err != nil {
+		hostFailure("examine "+s.read.name.ledger, err)
+	}
+	if !s.info.Same(info) {
+		g.changed(s.read.name.ledger, "it was changed while it was read")
+	}
+	var sum ledger.Hash
+	s.sum.Sum(sum[:0])
+	g.sawDigest(s.read, sum)
+	for _, of := range s.ops {
+		g.appendFinal(&record.Digest{Of: of, SHA256: sum, Size: info.Size})
+	}
+}

@@ -1,0 +1,353 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"io"
+	"os"
+	"path"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// A node is a staged file or folder.
+type node struct {
+	name   name
+	folder bool
+	size   int64
+	of     uint64       // the entry that gave it its name
+	base   *ledger.Hash // digest of what the name held when first seen, nil if nothing
+	users  int          // descriptors open on it
+	gone   bool         // deleted or replaced; it counts until nobody uses it
+}
+
+type stagedFile interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	Truncate(size int64) error
+}
+
+// openWrite opens p for writing: what it writes is staged.
+func (g *Gate) openWrite(op record.Op, n name, flags Flags) (*File, Errno) {
+	if errno, done := g.unwritable(op, n); done {
+		return nil, errno
+	}
+	if node := g.staged[n.ledger]; node != nil {
+		op.Decision = record.Own
+		switch {
+		case node.folder:
+			return nil, g.answer(op, IsDir)
+		case flags&Excl != 0:
+			return nil, g.answer(op, Exist)
+		case n.folder:
+			return nil, g.answer(op, NotDir)
+		}
+		return g.openStaged(op, n, node, flags)
+	}
+	op.Decision = g.permitWrite(op, n)
+	info, rule, errno := g.examine(n)
+	switch {
+	case errno == NoEnt && rule != "":
+		return nil, g.refuse(op, rule, Perm)
+	case errno == NoEnt:
+		return g.openNew(op, n, flags)
+	case errno != Success:
+		return nil, g.answer(op, errno)
+	case info.Folder:
+		return nil, g.answer(op, IsDir)
+	}
+	return g.openOver(op, n, flags)
+}
+
+// unwritable answers for names that nothing can be written to, whatever is
+// granted.
+func (g *Gate) unwritable(op record.Op, n name) (Errno, bool) {
+	switch {
+	case n.area == library || n.area == virtual || within(n.ledger, ownDir):
+		op.Decision = record.InPkg
+		return g.answer(op, ROFS), true
+	case n.area == nowhere:
+		return g.hide(op, ruleImpossible), true
+	}
+	return Success, false
+}
+
+// permitWrite returns the decision that lets n be written, or ends the turn:
+// the name must be granted, and in the workspace it must be declared.
+func (g *Gate) permitWrite(op record.Op, n name) string {
+	v := g.judgeWrite(n)
+	if !v.permitted() {
+		g.violate(op, v.v)
+	}
+	if n.area == workspace {
+		if _, declared := g.outputs.of(n.ledger); !declared {
+			g.violate(op, &capability.Violation{Op: capability.Write, Subject: n.ledger, Rule: record.CodeUndeclaredWrite})
+		}
+	}
+	return v.decision
+}
+
+// openNew stages a file where there is none.
+func (g *Gate) openNew(op record.Op, n name, flags Flags) (*File, Errno) {
+	if flags&Create == 0 || n.folder || !g.folderExists(n) {
+		return nil, g.answer(op, NoEnt)
+	}
+	return g.stage(op, n, flags, nil, nil)
+}
+
+// openOver stages a file over an existing one: empty if it is truncated, else a
+// copy, which is a read.
+func (g *Gate) openOver(op record.Op, n name, flags Flags) (*File, Errno) {
+	readable := g.judgeRead(n)
+	switch {
+	case flags&Excl != 0 && readable.permitted():
+		return nil, g.answer(op, Exist)
+	case flags&Excl != 0 || (flags&Trunc == 0 && !readable.permitted()):
+		g.violate(op, readable.v)
+	}
+	if flags&Trunc != 0 {
+		base, rule, errno := g.hashTarget(n)
+		switch {
+		case rule != "":
+			return nil, g.refuse(op, rule, Perm)
+		case errno != Success:
+			return nil, g.answer(op, errno)
+		}
+		return g.stage(op, n, flags, base, nil)
+	}
+	f, info, rule, errno := g.openTarget(n)
+	switch {
+	case rule != "":
+		return nil, g.refuse(op, rule, Perm)
+	case errno != Success:
+		return nil, g.answer(op, errno)
+	}
+	defer f.Close()
+	g.undeclared(op, n)
+	if g.reads[n.ledger] == nil {
+		g.reads[n.ledger] = &read{name: n, info: info}
+	}
+	return g.stage(op, n, flags, nil, f)
+}
+
+// openTarget opens a file that a write would replace. It must be one that a
+// commit may replace: a regular file with one link.
+func (g *Gate) openTarget(n name) (f *os.File, info beneath.Info, rule string, errno Errno) {
+	dir, _ := g.dirOf(n.area)
+	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	if err != nil {
+		return nil, info, linkRule(err), errnoOf(err)
+	}
+	info, rule = g.servable(f, n)
+	if rule == "" && info.Nlink > 1 {
+		rule = "more than one link"
+	}
+	if rule != "" {
+		f.Close()
+		return nil, info, rule, Perm
+	}
+	g.cfg.Charge(info.Size)
+	return f, info, "", Success
+}
+
+// hashTarget returns the digest of a file that a write would replace.
+func (g *Gate) hashTarget(n name) (base *ledger.Hash, rule string, errno Errno) {
+	f, _, rule, errno := g.openTarget(n)
+	if errno != Success {
+		return nil, rule, errno
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return nil, "", errnoOf(err)
+	}
+	return digest(sum.Sum(nil)), "", Success
+}
+
+func digest(sum []byte) *ledger.Hash {
+	h := ledger.Hash(sum)
+	return &h
+}
+
+// stage makes the staged file of n, holding a copy of from if there is one, and
+// opens it. The base of a copy is the digest of what was copied.
+func (g *Gate) stage(op record.Op, n name, flags Flags, base *ledger.Hash, from io.Reader) (*File, Errno) {
+	node := &node{name: n, base: base}
+	g.use(node, 0)
+	staging := g.stagingOf(n.area)
+	if _, err := staging.MkdirAll(path.Dir(n.rel), 0o700); err != nil {
+		hostFailure("stage "+n.ledger, err)
+	}
+	f, err := staging.OpenFile(n.rel, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		hostFailure("stage "+n.ledger, err)
+	}
+	if from != nil {
+		sum := sha256.New()
+		size, err := io.Copy(io.MultiWriter(f, sum), from)
+		if err != nil {
+			f.Close()
+			hostFailure("stage "+n.ledger, err)
+		}
+		g.grow(node, size)
+		node.base = digest(sum.Sum(nil))
+		op.Size, op.SHA256 = &size, node.base
+		g.sawDigest(g.reads[n.ledger], *node.base)
+	}
+	if first := g.reads[n.ledger]; first != nil && first.digest != nil && (node.base == nil || *first.digest != *node.base) {
+		g.changed(n.ledger, "it was changed after it was read")
+	}
+	g.staged[n.ledger] = node
+	op.Errno = Success.String()
+	node.of = g.record(&op).Seq
+	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f}), Success
+}
+
+// implied is what a descriptor may do beyond what was said: creating,
+// truncating and appending are writing.
+func implied(flags Flags) Flags {
+	if flags.writes() {
+		return Write
+	}
+	return 0
+}
+
+// openStaged opens what this turn wrote.
+func (g *Gate) openStaged(op record.Op, n name, node *node, flags Flags) (*File, Errno) {
+	if node.folder {
+		return g.openFolder(op, n)
+	}
+	if n.folder {
+		return nil, g.answer(op, NotDir)
+	}
+	f, err := g.stagingOf(n.area).OpenFile(node.name.rel, os.O_RDWR, 0)
+	if err != nil {
+		hostFailure("open staged "+n.ledger, err)
+	}
+	if flags&Trunc != 0 {
+		if err := f.Truncate(0); err != nil {
+			f.Close()
+			hostFailure("truncate staged "+n.ledger, err)
+		}
+		g.grow(node, 0)
+	}
+	op.Errno = Success.String()
+	e := g.record(&op)
+	if flags.writes() {
+		node.of = e.Seq
+	}
+	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f}), Success
+}
+
+// folderExists reports whether the folder n lies in is there.
+func (g *Gate) folderExists(n name) bool {
+	if node := g.staged[n.parent()]; node != nil {
+		return node.folder
+	}
+	parent := name{area: n.area, rel: parentOf(n.rel), ledger: n.parent()}
+	info, _, errno := g.examine(parent)
+	return errno == Success && info.Folder
+}
+
+// A quota is what may be staged for one purpose: for publication, or as scratch.
+type quota struct {
+	bytes, files             int64 // used
+	maxBytes, maxFiles       int64
+	limitBytes, limitOfFiles string // names of the limits
+}
+
+func quotas(c Ceiling) (outputs, scratch quota) {
+	return quota{maxBytes: c.OutputBytes, maxFiles: c.OutputFiles, limitBytes: record.LimitOutputBytes, limitOfFiles: record.LimitOutputFiles},
+		quota{maxBytes: c.ScratchBytes, maxFiles: c.ScratchFiles, limitBytes: record.LimitScratch, limitOfFiles: record.LimitScratch}
+}
+
+func (g *Gate) quotaOf(n *node) *quota {
+	if n.name.area == tmp {
+		return &g.scratch
+	}
+	return &g.staging
+}
+
+// use counts a new staged file or folder of size bytes.
+func (g *Gate) use(n *node, size int64) {
+	q := g.quotaOf(n)
+	if q.files++; q.files > q.maxFiles {
+		panic(&Limit{Name: q.limitOfFiles, Max: q.maxFiles})
+	}
+	g.grow(n, size)
+}
+
+// grow sets the apparent size of a staged file, and ends the turn where the sum
+// of them is more than it may stage.
+func (g *Gate) grow(n *node, size int64) {
+	q := g.quotaOf(n)
+	if size > q.maxBytes || q.bytes-n.size+size > q.maxBytes {
+		panic(&Limit{Name: q.limitBytes, Max: q.maxBytes})
+	}
+	q.bytes += size - n.size
+	n.size = size
+}
+
+// leave takes a descriptor off a staged file; one that is gone stops counting
+// with its last.
+func (g *Gate) leave(n *node) {
+	n.users--
+	g.forget(n)
+}
+
+func (g *Gate) forget(n *node) {
+	if n.gone && n.users == 0 {
+		q := g.quotaOf(n)
+		q.bytes -= n.size
+		q.files--
+		n.size = 0
+	}
+}
+
+// WriteAt writes to the staged file. It writes all of p or ends the turn.
+func (f *File) WriteAt(p []byte, off int64) (int, Errno) {
+	if errno := f.usable(Write); errno != Success {
+		return 0, errno
+	}
+	if off < 0 {
+		return 0, Inval
+	}
+	end := off + int64(len(p))
+	if end < off {
+		return 0, Inval
+	}
+	if end > f.node.size {
+		f.g.grow(f.node, end)
+	}
+	n, err := f.disk.WriteAt(p, off)
+	if err != nil {
+		hostFailure("write staged "+f.name.ledger, err)
+	}
+	return n, Success
+}
+
+// Truncate sets the size of the staged file.
+func (f *File) Truncate(size int64) Errno {
+	if errno := f.usable(Write); errno != Success {
+		return errno
+	}
+	if size < 0 {
+		return Inval
+	}
+	f.g.grow(f.node, size)
+	if err := f.disk.Truncate(size); err != nil {
+		hostFailure("truncate staged "+f.name.ledger, err)
+	}
+	return Success
+}
+
+func readFull(r io.ReaderAt, p []byte, off int64) (int, Errno) {
+	n, err := r.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		return n, errnoOf(err)
+	}
+	return n, Success
+}
