@@ -1,0 +1,60 @@
+package archive
+
+import "github.com/agenthost/agenthost/capability"
+
+// A Key is one key a strict document may have, and where its value goes. A key
+// that is absent leaves that as it was.
+type Key struct{ field field }
+
+// DecodeDocument reads another document of the host as a manifest is read: strict
+// JSON, every key known and there once, every value of its type. $schema is
+// allowed, schema must be the one that is wanted. The error is a *ManifestError
+// that also carries the mistakes after the first.
+func DecodeDocument(data []byte, schema string, keys ...Key) error {
+	var d document
+	n, ok := d.parse(data)
+	if !ok || !d.want("", n, kindObject, "") {
+		return d.err()
+	}
+	var got, editor string
+	fields := []field{{"$schema", text(&editor)}, {"schema", text(&got)}}
+	for _, k := range keys {
+		fields = append(fields, k.field)
+	}
+	d.object("", n, fields...)
+	switch {
+	case d.faulted("schema"):
+	case got == "":
+		d.fault("schema", `say "schema": "`+schema+`"`, "missing")
+	case got != schema:
+		d.fault("schema", `this program reads "`+schema+`"`, "unknown schema %q", got)
+	}
+	return d.err()
+}
+
+// TextsKey is a list of texts. One that is there and empty is not nil.
+func TextsKey(name string, into *[]string) Key {
+	return Key{field{name, func(d *document, path string, n node) {
+		*into = []string{}
+		texts(into)(d, path, n)
+	}}}
+}
+
+// GrantsKey is an object like a manifest's capabilities. Its patterns are not
+// looked at yet.
+func GrantsKey(name string, into **capability.Grants) Key {
+	return Key{field{name, func(d *document, path string, n node) {
+		*into = &capability.Grants{}
+		d.grants(path, n, *into)
+	}}}
+}
+
+// LimitsKey is an object like a manifest's limits.
+func LimitsKey(name string, into *Limits) Key {
+	return Key{field{name, func(d *document, path string, n node) { d.limits(path, n, into) }}}
+}
+
+// RefusedKey is a key that is known and must not be there.
+func RefusedKey(name, what, hint string) Key {
+	return Key{field{name, func(d *document, path string, _ node) { d.fault(path, hint, "%s", what) }}}
+}
