@@ -148,7 +148,7 @@ func (t *turn) op(seq uint64, o Op) error {
 		if o.Errno == ErrnoSuccess {
 			t.done(seq, o)
 		}
-	case InPkg:
+	case InPkg, Refused:
 	default:
 		return fmt.Errorf("unknown decision %q", o.Decision)
 	}
