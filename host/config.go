@@ -1,0 +1,276 @@
+// Package host runs agents: one guest, one turn at a time, behind one gate.
+//
+// A [Runner] compiles guests and is shared. [Runner.Prepare] checks everything
+// that can be wrong with a request before anything is created; [Prepared.Run]
+// executes the turn in a session and publishes every declared output or none.
+// The package does not know the control plane: it is handed a package and a
+// session.
+//
+// A program that embeds it must call [Helper] before anything else in main:
+// modules are compiled in a child, which is the program itself.
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+
+	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/internal/compile"
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Version is the version of agenthost, as ledgers have it.
+const Version = "0.1.0"
+
+// Engine names what executes guests, as ledgers have it: the same engine on the
+// same architecture computes the same.
+const Engine = "wazero-compiler"
+
+// A Config configures a [Runner]. The zero Config is valid and strict.
+type Config struct {
+	// CacheDir is the folder of compiled modules. It holds code that is
+	// executed, must belong to the user alone, and is made if absent. Empty
+	// means agenthost in the user's cache folder.
+	CacheDir string
+
+	// Ceilings bound every turn. A manifest only lowers them. Zero members
+	// mean the defaults of [DefaultCeilings].
+	Ceilings archive.Limits
+
+	// Observe, if set, sees each entry of exec.jsonl after it is appended.
+	// It runs on the turn's goroutine.
+	Observe func(ledger.Entry, ledger.Body)
+
+	// Compiling, if set, is called when a module must be compiled, which
+	// can take seconds, and once more when it was.
+	Compiling func(packageID string, done bool)
+
+	// Now is the clock of sessions and limits. Nil means [time.Now].
+	Now func() time.Time
+
+	// Random is where seeds, nonces and session ids come from. Nil means
+	// crypto/rand.
+	Random io.Reader
+}
+
+// DefaultCeilings returns what a host grants a turn at most when nothing else is
+// said.
+func DefaultCeilings() archive.Limits {
+	return archive.Limits{
+		Memory:      1 << 30,
+		Time:        archive.Duration(10 * time.Minute),
+		Fuel:        2_000_000_000_000,
+		OutputBytes: 1 << 30,
+		OutputFiles: 10_000,
+		ResultBytes: 16 << 20,
+		Entries:     1_000_000,
+		CallDepth:   1 << 15,
+	}
+}
+
+// defaultLimits are the limits of a turn whose manifest does not say.
+func defaultLimits() archive.Limits {
+	return archive.Limits{
+		Memory:      256 << 20,
+		Time:        archive.Duration(time.Minute),
+		Fuel:        50_000_000_000,
+		OutputBytes: 64 << 20,
+		OutputFiles: 256,
+		ResultBytes: 16 << 20,
+		Entries:     100_000,
+		CallDepth:   10_000,
+	}
+}
+
+// What a turn can make the host hold, whatever a manifest says.
+const (
+	maxOpenFiles    = 1024
+	maxCopyBytes    = 64 << 20
+	maxListing      = 100_000
+	maxScratchBytes = 1 << 30
+	maxScratchFiles = 10_000
+	keptStderr      = 1 << 20
+	maxStderr       = 64 << 20
+	maxModule       = 256 << 20
+	compileTime     = 3 * time.Minute
+	compileMemory   = 4 << 30
+)
+
+// A Runner runs turns. It is safe for concurrent use; turns of one session run
+// one after another.
+type Runner struct {
+	cfg     Config
+	limits  archive.Limits // the ceilings
+	cache   *compile.Cache
+	native  wazero.CompilationCache
+	runtime wazero.Runtime
+
+	mu       sync.Mutex
+	compiled map[ledger.Hash]*guest // by digest of the original module
+}
+
+// A guest is a compiled module.
+type guest struct {
+	once   sync.Once
+	module wazero.CompiledModule
+	err    error
+}
+
+// NewRunner returns a Runner. Call [Runner.Close] when done with it. It fails
+// where the cache cannot be trusted, and on systems where guests cannot be
+// governed.
+func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
+	if runtime.GOOS != "linux" {
+		return nil, fmt.Errorf("run agents on %s: %w: agenthost governs guests on Linux only", runtime.GOOS, errors.ErrUnsupported)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	dir, err := cfg.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	cache, err := compile.OpenCache(dir, compile.Bounds{Time: compileTime, Memory: compileMemory, Module: maxModule})
+	if err != nil {
+		return nil, err
+	}
+	native, err := cache.Native()
+	if err != nil {
+		return nil, err
+	}
+	r := &Runner{
+		cfg: cfg, limits: fill(cfg.Ceilings, DefaultCeilings()), cache: cache, native: native,
+		runtime:  wazero.NewRuntimeWithConfig(ctx, compile.Runtime().WithCompilationCache(native)),
+		compiled: map[ledger.Hash]*guest{},
+	}
+	if err := instantiateMeter(ctx, r.runtime); err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	if _, err := instantiateWASI(ctx, r.runtime, abi.WASIModule, nil); err != nil {
+		return nil, errors.Join(err, r.Close(ctx))
+	}
+	return r, nil
+}
+
+// Close releases compiled guests. No turn may be running.
+func (r *Runner) Close(ctx context.Context) error {
+	return errors.Join(r.runtime.Close(ctx), r.native.Close(ctx))
+}
+
+func (c Config) cacheDir() (string, error) {
+	if c.CacheDir != "" {
+		return c.CacheDir, nil
+	}
+	dir, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("find a folder for compiled modules: %w", err)
+	}
+	return filepath.Join(dir, "agenthost"), nil
+}
+
+// Helper does the work of a child if this process was started as one. It must be
+// the first statement of main: where ok is true, exit with code.
+func Helper(args []string, stdin io.Reader, stdout io.Writer) (code int, ok bool) {
+	if len(args) < 2 || args[1] != compile.Command {
+		return 0, false
+	}
+	return compile.Child(args[2:], stdin, stdout), true
+}
+
+// guest returns the compiled module of a package, compiling it if it must.
+func (r *Runner) guest(ctx context.Context, pkg *archive.Package) (*guest, ledger.Hash, error) {
+	wasm, err := pkg.Module()
+	if err != nil {
+		return nil, ledger.Hash{}, err
+	}
+	sum := ledger.Sum(wasm)
+	r.mu.Lock()
+	g := r.compiled[sum]
+	if g == nil {
+		g = &guest{}
+		r.compiled[sum] = g
+	}
+	r.mu.Unlock()
+	g.once.Do(func() { g.module, g.err = r.compile(ctx, pkg.Manifest.ID, wasm) })
+	if g.err != nil {
+		r.mu.Lock()
+		delete(r.compiled, sum) // the next turn tries again: this one may have been cancelled
+		r.mu.Unlock()
+		return nil, sum, g.err
+	}
+	return g, sum, nil
+}
+
+func (r *Runner) compile(ctx context.Context, id string, wasm []byte) (wazero.CompiledModule, error) {
+	started := func() {}
+	if tell := r.cfg.Compiling; tell != nil {
+		started = func() { tell(id, false) }
+		defer tell(id, true)
+	}
+	metered, err := r.cache.Module(ctx, wasm, started)
+	if err != nil {
+		return nil, err
+	}
+	module, err := r.runtime.CompileModule(ctx, metered)
+	if err != nil {
+		return nil, fmt.Errorf("load the compiled module: %w", err)
+	}
+	return module, nil
+}
+
+// fill returns l with the members that are zero taken from other.
+func fill(l, other archive.Limits) archive.Limits {
+	pick := func(a, b int64) int64 {
+		if a == 0 {
+			return b
+		}
+		return a
+	}
+	return combine(l, other, pick)
+}
+
+// lower returns the smaller of each member.
+func lower(l, ceiling archive.Limits) archive.Limits {
+	return combine(l, ceiling, func(a, b int64) int64 { return min(a, b) })
+}
+
+func combine(a, b archive.Limits, f func(a, b int64) int64) archive.Limits {
+	return archive.Limits{
+		Memory:      archive.Size(f(int64(a.Memory), int64(b.Memory))),
+		Time:        archive.Duration(f(int64(a.Time), int64(b.Time))),
+		Fuel:        f(a.Fuel, b.Fuel),
+		OutputBytes: archive.Size(f(int64(a.OutputBytes), int64(b.OutputBytes))),
+		OutputFiles: f(a.OutputFiles, b.OutputFiles),
+		ResultBytes: archive.Size(f(int64(a.ResultBytes), int64(b.ResultBytes))),
+		Entries:     f(a.Entries, b.Entries),
+		CallDepth:   f(a.CallDepth, b.CallDepth),
+	}
+}
+
+func recordLimits(l archive.Limits) record.Limits {
+	return record.Limits{
+		Memory: int64(l.Memory), TimeMS: time.Duration(l.Time).Milliseconds(), Fuel: l.Fuel,
+		OutputBytes: int64(l.OutputBytes), OutputFiles: l.OutputFiles, ResultBytes: int64(l.ResultBytes),
+		Entries: l.Entries, CallDepth: l.CallDepth,
+	}
+}
+
+func ceilingOf(l archive.Limits) gate.Ceiling {
+	return gate.Ceiling{
+		Entries: l.Entries, OpenFiles: maxOpenFiles, CopyBytes: maxCopyBytes, ListNames: maxListing,
+		OutputBytes: int64(l.OutputBytes), OutputFiles: l.OutputFiles,
+		ScratchBytes: maxScratchBytes, ScratchFiles: maxScratchFiles,
+	}
+}

@@ -1,0 +1,147 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+	"github.com/tetratelabs/wazero/experimental/sysfs"
+	"github.com/tetratelabs/wazero/sys"
+
+	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/govfs"
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// An ending is how a guest ended and what it left.
+type ending struct {
+	err    error  // why it did not end by itself
+	exit   *int64 // its exit status, where it did
+	stdout []byte
+	stderr *stderr
+	fuel   int64 // units used
+	memory int64 // most bytes its linear memory had
+	grown  bool  // memory it asked for was refused
+	writes []gate.Realized
+}
+
+// A start is what a fresh instance begins with.
+type start struct {
+	session string
+	turn    int
+	asOf    time.Time
+	seed    []byte
+	request []byte // stdin
+}
+
+// runGuest runs a fresh instance of the guest to its end. Nothing of it is left
+// when runGuest returns.
+func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending) {
+	out := &stdout{limit: int64(p.limits.ResultBytes), name: record.LimitResultBytes, charge: r.charge}
+	e.stderr = &stderr{keep: keptStderr, limit: maxStderr, name: record.LimitStderr, show: p.turn.Stderr, charge: r.charge}
+	mem := &memory{limit: uint64(p.limits.Memory)}
+	defer mem.Free()
+
+	ctx = experimental.WithMemoryAllocator(r.within(ctx), mem)
+	ctx, done, err := p.offerMissing(ctx)
+	if err != nil {
+		e.err = &gate.HostError{Doing: "offer WASI", Err: err}
+		return e
+	}
+	defer done()
+	config := p.moduleConfig(r.gate, s, out, e.stderr)
+	instance, err := p.instantiate(ctx, config)
+	if err == nil {
+		_, err = instance.ExportedFunction(abi.ExportStart).Call(ctx)
+	}
+	if internal, ok := instance.(experimental.InternalModule); ok && internal.NumGlobal() > 0 {
+		e.fuel = r.account.Used(int64(internal.Global(internal.NumGlobal() - 1).Get()))
+	}
+	r.gate.End()
+	if instance != nil {
+		if closing := instance.Close(ctx); err == nil && closing != nil {
+			err = &gate.HostError{Doing: "close the guest", Err: closing}
+		}
+	}
+	e.err, e.exit = exitOf(err)
+	e.stdout, e.memory, e.grown = out.Bytes(), int64(mem.peak), mem.refused
+	return e
+}
+
+// instantiate makes the instance and runs the module's start function, if it has
+// one. wazero panics where memory cannot be had.
+func (p *Prepared) instantiate(ctx context.Context, config wazero.ModuleConfig) (instance api.Module, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			instance, err = nil, &gate.HostError{Doing: "make an instance", Err: fmt.Errorf("%v", fault)}
+		}
+	}()
+	return p.runner.runtime.InstantiateModule(ctx, p.guest.module, config)
+}
+
+func (p *Prepared) moduleConfig(g *gate.Gate, s start, out, errs interface{ Write([]byte) (int, error) }) wazero.ModuleConfig {
+	entry := p.pkg.Manifest.Entry
+	tick := newClock(s.asOf)
+	files := wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(govfs.New(g, s.asOf.UnixNano()), "/")
+	args := slices.Concat([]string{path.Base(entry.Module)}, entry.Args, p.turn.Args)
+	config := wazero.NewModuleConfig().
+		WithName("").
+		WithStartFunctions().
+		WithFSConfig(files).
+		WithArgs(args...).
+		WithStdin(strings.NewReader(string(s.request))).
+		WithStdout(out).
+		WithStderr(errs).
+		WithWalltime(tick.walltime, sys.ClockResolution(time.Millisecond)).
+		WithNanotime(tick.nanotime, sys.ClockResolution(time.Millisecond)).
+		WithRandSource(randomness(s.seed, s.turn))
+	for _, kv := range abi.Environ(s.session, s.turn) {
+		name, value, _ := strings.Cut(kv, "=")
+		config = config.WithEnv(name, value)
+	}
+	for _, name := range slices.Sorted(maps.Keys(entry.Env)) {
+		config = config.WithEnv(name, entry.Env[name])
+	}
+	return config
+}
+
+// offerMissing gives a guest that imports functions WASI does not have a WASI of
+// its own, in which they answer ENOSYS.
+func (p *Prepared) offerMissing(ctx context.Context) (context.Context, func(), error) {
+	if len(p.missing) == 0 {
+		return ctx, func() {}, nil
+	}
+	module, err := instantiateWASI(ctx, p.runner.runtime, "", p.missing)
+	if err != nil {
+		return ctx, nil, err
+	}
+	resolve := func(name string) api.Module {
+		if name == abi.WASIModule {
+			return module
+		}
+		return nil
+	}
+	return experimental.WithImportResolver(ctx, resolve), func() { module.Close(ctx) }, nil
+}
+
+// exitOf takes the exit status out of the error a guest ended with.
+func exitOf(err error) (error, *int64) {
+	var exit *sys.ExitError
+	if errors.As(err, &exit) {
+		code := int64(exit.ExitCode())
+		return nil, &code
+	}
+	if err == nil {
+		return nil, new(int64)
+	}
+	return err, nil
+}

@@ -1,0 +1,48 @@
+package host
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/agenthost/agenthost/capability"
+)
+
+// never returns patterns of what belongs to the host and happens to lie in the
+// workspace: the cache of native code, and what the caller named. It may neither
+// be seen nor written, whatever is granted.
+func (p *Prepared) never() ([]string, error) {
+	workspace, err := filepath.EvalSymlinks(p.turn.Workspace)
+	if err != nil {
+		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be opened: %v", p.turn.Workspace, err), "name a folder that exists with --workspace"}
+	}
+	if workspace, err = filepath.Abs(workspace); err != nil {
+		return nil, fmt.Errorf("find the workspace: %w", err)
+	}
+	var patterns []string
+	for _, folder := range append([]string{p.runner.cache.Dir()}, p.turn.Protected...) {
+		real, err := filepath.EvalSymlinks(folder)
+		if err != nil {
+			continue // what does not exist holds nothing
+		}
+		if real, err = filepath.Abs(real); err != nil {
+			return nil, fmt.Errorf("find %s: %w", folder, err)
+		}
+		rel, err := filepath.Rel(workspace, real)
+		if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+			continue
+		}
+		if rel == "." {
+			return nil, &RequestError{
+				fmt.Sprintf("the workspace %s is a folder that only the host may use", p.turn.Workspace),
+				"run in the folder of your work, or name it with --workspace",
+			}
+		}
+		name := capability.Escape(filepath.ToSlash(rel))
+		if name == ".agenthost" || strings.HasPrefix(name, ".agenthost/") {
+			continue // the guest's own .agenthost is there
+		}
+		patterns = append(patterns, name, name+"/**")
+	}
+	return patterns, nil
+}

@@ -1,0 +1,213 @@
+package host
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/compile"
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/meter"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// A ModuleError says why a module cannot be run at all.
+type ModuleError = compile.ModuleError
+
+// A Result is a turn that ended, well or not.
+type Result struct {
+	Session string
+	Number  int // of the turn, from 1
+	Status  string
+	Code    string // empty where Status says all
+	Limit   string // which limit, with code limit
+	Exit    *int64 // the guest's exit status, where it ended by itself
+	Message string // why, for people; empty where all went well
+	Hint    string // the way out; may be empty
+
+	Output    []byte               // the result; nil unless Status is ok or dry_run
+	Published []record.Publication // what this turn published
+	Withheld  []record.Publication // what it would have published: a dry run, or blocked
+	Violation *capability.Violation
+	Evidence  record.TurnEvidence
+	Query     *record.Blob
+	Answer    *record.Blob
+
+	Calls    int64 // mediated
+	Refused  int64 // of these, hidden or refused
+	Fuel     int64 // units
+	Memory   int64 // most bytes of linear memory
+	Began    time.Time
+	Duration time.Duration
+	Exec     ledger.Head // after the turn
+}
+
+// Envelope is the result of a run as JSON: plain values, with nothing in them
+// that depends on where the root lies.
+type Envelope struct {
+	Status       string          `json:"status"`
+	Code         string          `json:"code,omitempty"`
+	Limit        string          `json:"limit,omitempty"`
+	Exit         *int64          `json:"exit,omitempty"`
+	Result       json.RawMessage `json:"result,omitempty"`
+	ResultText   *string         `json:"result_text,omitempty"`
+	ResultBase64 []byte          `json:"result_base64,omitempty"`
+	SessionID    string          `json:"session_id,omitempty"`
+	TurnNumber   int             `json:"turn_number,omitempty"`
+	Published    []Published     `json:"published"`
+	Evidence     *Evidence       `json:"evidence,omitempty"`
+	Error        *EnvelopeError  `json:"error,omitempty"`
+}
+
+// Published is a file that was published, or that would have been.
+type Published struct {
+	Path   string      `json:"path"`
+	Role   string      `json:"role"`
+	SHA256 ledger.Hash `json:"sha256"`
+	Size   int64       `json:"size"`
+}
+
+// Evidence is what the envelope says of the turn's evidence.
+type Evidence struct {
+	SessionID       string                `json:"session_id"`
+	TurnNumber      int                   `json:"turn_number"`
+	WorkOrderID     string                `json:"work_order_id,omitempty"`
+	InputHash       *ledger.Hash          `json:"input_hash,omitempty"`  // blob of the query
+	OutputHash      *ledger.Hash          `json:"output_hash,omitempty"` // blob of the result
+	Timestamp       string                `json:"timestamp"`
+	DurationMS      int64                 `json:"duration_ms"`
+	Fuel            int64                 `json:"fuel"`
+	DeclaredReads   []record.File         `json:"declared_reads"`
+	DeclaredWrites  []record.Output       `json:"declared_writes"`
+	UndeclaredReads []string              `json:"undeclared_reads"`
+	ExternalCalls   []record.ExternalCall `json:"external_calls"`
+	Violations      []record.Violation    `json:"violations"`
+	Hidden          []record.Probe        `json:"hidden"`
+	Discarded       []record.File         `json:"discarded"`
+}
+
+// EnvelopeError says what went wrong and what to do.
+type EnvelopeError struct {
+	Message       string `json:"message"`
+	Hint          string `json:"hint,omitempty"`
+	Operation     string `json:"operation,omitempty"`
+	Subject       string `json:"subject,omitempty"`
+	Rule          string `json:"rule,omitempty"`
+	SmallestGrant string `json:"smallest_grant,omitempty"`
+}
+
+// Envelope returns r as JSON shows it.
+func (r *Result) Envelope() Envelope {
+	e := Envelope{
+		Status: r.Status, Code: r.Code, Limit: r.Limit, Exit: r.Exit,
+		SessionID: r.Session, TurnNumber: r.Number, Published: []Published{},
+		Evidence: &Evidence{
+			SessionID: r.Session, TurnNumber: r.Number, WorkOrderID: r.Evidence.WorkOrderID,
+			Timestamp: r.Began.UTC().Format(time.RFC3339Nano), DurationMS: r.Duration.Milliseconds(), Fuel: r.Fuel,
+			DeclaredReads: r.Evidence.DeclaredReads, DeclaredWrites: r.Evidence.DeclaredWrites,
+			UndeclaredReads: r.Evidence.UndeclaredReads, ExternalCalls: r.Evidence.ExternalCalls,
+			Violations: r.Evidence.Violations, Hidden: r.Evidence.Hidden, Discarded: r.Evidence.Discarded,
+		},
+	}
+	for _, p := range r.Published {
+		e.Published = append(e.Published, Published{p.Path, p.Role, p.SHA256, p.Size})
+	}
+	if r.Query != nil {
+		e.Evidence.InputHash = &r.Query.Blob
+	}
+	if r.Answer != nil {
+		e.Evidence.OutputHash = &r.Answer.Blob
+	}
+	if r.Output != nil {
+		e.setResult(r.Output)
+	}
+	if r.Message != "" {
+		e.Error = &EnvelopeError{Message: r.Message, Hint: r.Hint}
+		if v := r.Violation; v != nil {
+			e.Error.Operation, e.Error.Subject, e.Error.Rule, e.Error.SmallestGrant = string(v.Op), v.Subject, v.Rule, v.SmallestGrant
+		}
+	}
+	return e
+}
+
+func (e *Envelope) setResult(out []byte) {
+	switch {
+	case utf8.Valid(out) && json.Valid(out):
+		e.Result = out
+	case utf8.Valid(out):
+		text := string(out)
+		e.ResultText = &text
+	default:
+		e.ResultBase64 = out
+	}
+}
+
+// judge says how a turn ended, by why its guest did.
+func (r *Result) judge(e ending, hint func(limit string) string) {
+	r.Exit = e.exit
+	var (
+		violation *capability.Violation
+		limit     *gate.Limit
+		stop      *meter.Stop
+		host      *gate.HostError
+	)
+	switch {
+	case e.err == nil && *e.exit == 0:
+		r.Status = record.StatusOK
+	case errors.As(e.err, &violation):
+		r.Status, r.Code, r.Violation = record.StatusBlocked, record.CodeViolation, violation
+		if violation.Rule == record.CodeUndeclaredWrite {
+			r.Code = record.CodeUndeclaredWrite
+		}
+		r.Message = "the turn was blocked: " + violation.Error()
+		r.Hint = violationHint(violation)
+	case errors.As(e.err, &limit):
+		r.limited(limit.Name, limit.Error(), hint)
+	case errors.As(e.err, &stop):
+		name := record.LimitFuel
+		if stop.Reason == meter.StopDepth {
+			name = record.LimitCallDepth
+		}
+		r.limited(name, stop.Error(), hint)
+	case errors.Is(e.err, errInterrupted):
+		r.Status, r.Code, r.Message = record.StatusAborted, record.CodeInterrupted, "the turn was interrupted"
+		r.Hint = "nothing was published; run it again"
+	case errors.As(e.err, &host):
+		r.Status, r.Code, r.Message = record.StatusError, record.CodeHost, host.Error()
+		r.Hint = "nothing was published; mend the cause and run it again"
+	case e.grown:
+		r.limited(record.LimitMemory, "the guest failed after it was refused more memory", hint)
+	case e.err == nil:
+		r.Status, r.Code, r.Message = record.StatusError, record.CodeExit, fmt.Sprintf("the agent ended with exit status %d", *e.exit)
+		r.Hint = "what it said is above, and in the ledger"
+	default:
+		r.Status, r.Code, r.Message = record.StatusError, record.CodeTrap, "the agent trapped: "+trap(e.err)
+		r.Hint = "this is a fault of the agent's program"
+	}
+}
+
+func (r *Result) limited(name, message string, hint func(string) string) {
+	r.Status, r.Code, r.Limit, r.Message, r.Hint = record.StatusError, record.CodeLimit, name, message, hint(name)
+}
+
+func violationHint(v *capability.Violation) string {
+	switch {
+	case v.SmallestGrant != "":
+		return "the smallest grant that would allow it: " + v.SmallestGrant
+	case v.Rule == record.CodeUndeclaredWrite:
+		return fmt.Sprintf("declare it: an entry of outputs with the path %q, or --declare", v.Subject)
+	}
+	return "no grant allows it while that rule stands"
+}
+
+// trap is the first line of wazero's error, without the stack of the guest.
+func trap(err error) string {
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	first = strings.TrimPrefix(first, "wasm error: ")
+	return strings.TrimSuffix(first, " (recovered by wazero)")
+}

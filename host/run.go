@@ -1,0 +1,206 @@
+package host
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"runtime"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/meter"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Opening returns what the first entry of a session for this turn says. The
+// caller adds nothing: plane and seed are the session's.
+func (p *Prepared) Opening() record.SessionOpen {
+	m := p.pkg.Manifest
+	return record.SessionOpen{
+		Agenthost:    Version,
+		Package:      record.Package{ID: m.ID, Version: m.Version, SHA256: p.pkg.Digest},
+		ModuleSHA256: p.module,
+		Engine:       Engine,
+		Arch:         runtime.GOARCH,
+	}
+}
+
+// errInterrupted is why the guest ends when the caller cancelled the turn.
+var errInterrupted = errors.New("the turn was interrupted")
+
+// A run is one turn on its way from turn.begin to turn.end.
+type run struct {
+	*Prepared
+	session *session.Session
+	staging *session.Staging
+	gate    *gate.Gate
+	begin   ledger.Entry
+	asOf    time.Time
+	result  Result
+}
+
+// Run executes the turn in s, as its next one, and closes p.
+//
+// A turn that ends badly is a Result too: nothing of it is published, and the
+// reason is in the ledger. The error is of the host, and then it is not known
+// whether the turn ended: recovery finds out when the session is opened again.
+func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error) {
+	defer p.Close()
+	r := &run{Prepared: p, session: s}
+	if err := r.open(); err != nil {
+		return nil, fmt.Errorf("begin turn: %w", err)
+	}
+	ending, err := r.execute(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("turn %d: %w", r.result.Number, err)
+	}
+	if err := r.finish(ctx, ending); err != nil {
+		return nil, fmt.Errorf("end turn %d: %w", r.result.Number, err)
+	}
+	return &r.result, nil
+}
+
+// open makes the staging of the turn and records that it began.
+func (r *run) open() error {
+	now := r.runner.cfg.Now()
+	r.asOf = r.turn.AsOf
+	if r.asOf.IsZero() {
+		r.asOf = now.UTC().Truncate(time.Millisecond)
+	}
+	r.result = Result{Session: string(r.session.ID), Number: r.session.Turns() + 1, Began: now}
+	var err error
+	if r.staging, err = r.session.Begin(r.result.Number); err != nil {
+		return err
+	}
+	begin, err := r.beginEntry()
+	if err != nil {
+		return err
+	}
+	r.begin, err = r.session.Exec.Append(r.result.Number, begin)
+	return err
+}
+
+func (r *run) beginEntry() (*record.TurnBegin, error) {
+	rights, err := json.Marshal(struct {
+		Granted  any
+		Withheld []string
+	}{r.granted, r.withheld})
+	if err != nil {
+		return nil, err
+	}
+	begin := &record.TurnBegin{
+		RightsSHA256: ledger.Sum(rights), PolicySHA256: r.turn.Policy.SHA256,
+		Granted: r.granted, Withheld: r.withheld, Accepted: r.turn.Accepted,
+		WorkOrder: r.turn.WorkOrder, AsOf: r.asOf.UTC().Format(time.RFC3339Nano),
+		Inputs: r.recordInputs(), Outputs: r.recordOutputs(string(r.session.ID)),
+		Limits: recordLimits(r.limits), DryRun: r.turn.DryRun, Strict: r.turn.Strict,
+	}
+	if query := r.query(); query != nil {
+		if begin.Query, err = r.blob(query); err != nil {
+			return nil, err
+		}
+		r.result.Query = begin.Query
+	}
+	if len(r.turn.Args) > 0 {
+		args, err := json.Marshal(r.turn.Args)
+		if err != nil {
+			return nil, err
+		}
+		if begin.Args, err = r.blob(args); err != nil {
+			return nil, err
+		}
+	}
+	return begin, nil
+}
+
+func (r *run) blob(data []byte) (*record.Blob, error) {
+	b, err := r.session.Blob(data)
+	return &b, err
+}
+
+// execute runs the guest behind a gate of its own, under the turn's clock.
+func (r *run) execute(ctx context.Context) (ending, error) {
+	id := string(r.session.ID)
+	seed, err := r.session.Seed()
+	if err != nil {
+		return ending{}, err
+	}
+	request, err := r.request(id, r.result.Number, r.asOf)
+	if err != nil {
+		return ending{}, err
+	}
+	published, err := r.session.Output()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return ending{}, err
+	}
+	if published != nil {
+		defer published.Close()
+	}
+	outer := ctx
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	defer context.AfterFunc(outer, func() { cancel(errInterrupted) })()
+	limit := time.Duration(r.limits.Time)
+	timer := time.AfterFunc(limit, func() {
+		cancel(&gate.Limit{Name: record.LimitTime, Max: limit.Milliseconds()})
+	})
+	defer timer.Stop()
+
+	now := &running{account: meter.NewAccount(meter.AccountConfig{
+		Fuel: r.limits.Fuel, Depth: r.limits.CallDepth, Now: time.Now,
+		Check: func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return nil
+		},
+	})}
+	r.gate, err = gate.New(ctx, gate.Config{
+		Session: id, Turn: r.result.Number, Enforcer: r.enforcer.Bind(id), Strict: r.turn.Strict,
+		Workspace: r.workspace, Published: published,
+		Staged:  gate.Areas{Workspace: r.staging.Workspace, Out: r.staging.Out, Tmp: r.staging.Tmp},
+		Package: r.pkg, Deps: r.libraries,
+		Inputs: r.inputs, Outputs: r.outputs,
+		Exec: r.session.Exec, Evidence: r.session.Evidence,
+		Charge: now.charge, Ceiling: ceilingOf(r.limits),
+	})
+	if err != nil {
+		return ending{}, err
+	}
+	now.gate = r.gate
+	started := time.Now()
+	e := r.runGuest(ctx, now, start{session: id, turn: r.result.Number, asOf: r.asOf, seed: seed, request: request})
+	r.result.Duration = time.Since(started)
+	r.result.Fuel, r.result.Memory = e.fuel, e.memory
+	return e, r.settle(&e)
+}
+
+// settle ends the gate, which may find that the host failed or that an input
+// changed, and says how the turn ended so far.
+func (r *run) settle(e *ending) error {
+	writes, problems, err := r.gate.Finish()
+	var host *gate.HostError
+	if errors.As(err, &host) {
+		if errors.Is(err, ledger.ErrPoisoned) {
+			return err
+		}
+		e.err = host
+	} else if err != nil {
+		return err
+	}
+	e.writes = writes
+	r.result.judge(*e, r.limitHint)
+	r.result.Calls, r.result.Refused = r.gate.Counts()
+	if r.result.Status == record.StatusOK {
+		for _, p := range problems {
+			if err := r.mismatch(p.Path, p.Code, p.What); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

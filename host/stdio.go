@@ -1,0 +1,85 @@
+package host
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/gate"
+)
+
+// A stdout keeps what the guest wrote until the commit.
+type stdout struct {
+	bytes.Buffer
+	limit  int64
+	name   string
+	charge func(int64)
+}
+
+func (w *stdout) Write(p []byte) (int, error) {
+	w.charge(int64(len(p)))
+	if int64(w.Len())+int64(len(p)) > w.limit {
+		panic(&gate.Limit{Name: w.name, Max: w.limit})
+	}
+	return w.Buffer.Write(p)
+}
+
+// A stderr keeps the beginning of what the guest wrote and shows all of it.
+type stderr struct {
+	kept   bytes.Buffer
+	size   int64
+	keep   int64
+	limit  int64
+	name   string
+	show   io.Writer // may be nil
+	charge func(int64)
+}
+
+func (w *stderr) Write(p []byte) (int, error) {
+	w.charge(int64(len(p)))
+	w.size += int64(len(p))
+	if w.size > w.limit {
+		panic(&gate.Limit{Name: w.name, Max: w.limit})
+	}
+	if room := w.keep - int64(w.kept.Len()); room > 0 {
+		w.kept.Write(p[:min(int64(len(p)), room)])
+	}
+	if w.show != nil {
+		w.show.Write(p) // the terminal is for people: what it cannot take is in the ledger
+	}
+	return len(p), nil
+}
+
+// A clock is the guest's: it starts at the turn's time and moves a millisecond
+// with every reading.
+type clock struct {
+	next time.Time
+	base time.Time
+}
+
+func newClock(asOf time.Time) *clock { return &clock{next: asOf, base: asOf} }
+
+func (c *clock) read() time.Time {
+	now := c.next
+	c.next = now.Add(time.Millisecond)
+	return now
+}
+
+func (c *clock) walltime() (sec int64, nsec int32) {
+	now := c.read()
+	return now.Unix(), int32(now.Nanosecond())
+}
+
+func (c *clock) nanotime() int64 { return c.read().Sub(c.base).Nanoseconds() }
+
+// randomness returns the guest's source of random bytes: ChaCha8 keyed by
+// SHA-256(seed || turn number as 8 bytes, big-endian).
+func randomness(seed []byte, turn int) io.Reader {
+	h := sha256.New()
+	h.Write(seed)
+	binary.Write(h, binary.BigEndian, uint64(turn))
+	return rand.NewChaCha8([32]byte(h.Sum(nil)))
+}
