@@ -20,6 +20,7 @@ const (
 type verdict struct {
 	decision string                // granted, own or package, or hidden for every refusal
 	v        *capability.Violation // why it is refused
+	grant    string                // the pattern that grants it
 }
 
 func (v verdict) permitted() bool { return v.v == nil }
@@ -37,25 +38,25 @@ func (g *Gate) judge(op capability.Op, n name) verdict {
 	case library, virtual:
 		return verdict{decision: record.InPkg}
 	case nowhere:
-		return verdict{record.Hidden, &capability.Violation{Op: op, Subject: n.ledger, Rule: ruleImpossible}}
+		return verdict{decision: record.Hidden, v: &capability.Violation{Op: op, Subject: n.ledger, Rule: ruleImpossible}}
 	case out:
 		if rule, forbidden := g.cfg.Enforcer.Forbids(n.ledger); forbidden {
-			return verdict{record.Hidden, &capability.Violation{Op: op, Subject: n.ledger, Rule: rule, Forbidden: true}}
+			return verdict{decision: record.Hidden, v: &capability.Violation{Op: op, Subject: n.ledger, Rule: rule, Forbidden: true}}
 		}
 		return verdict{decision: record.Own}
 	}
 	if op == capability.Read && g.staged[n.ledger] != nil {
 		return verdict{decision: record.Own}
 	}
-	_, err := g.cfg.Enforcer.Check(op, n.ledger)
+	grant, err := g.cfg.Enforcer.Check(op, n.ledger)
 	if err == nil {
-		return verdict{decision: record.Granted}
+		return verdict{decision: record.Granted, grant: grant.Pattern}
 	}
 	var v *capability.Violation
 	if !errors.As(err, &v) {
 		hostFailure("judge "+n.ledger, err)
 	}
-	return verdict{record.Hidden, v}
+	return verdict{decision: record.Hidden, v: v}
 }
 
 // visible reports whether a folder may be seen: it, or some name beneath it,
