@@ -9,7 +9,7 @@ func (e *Enforcer) Check(op Op, name string) (Grant, error) {
 	if fault := nameFault(name); fault != "" {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: fault}
 	}
-	if rule, ok := e.Forbids(name); ok {
+	if rule, ok := e.forbids(name); ok {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: rule, Forbidden: true}
 	}
 	if rule := reserved(op, name, e.session); rule != "" {
@@ -85,7 +85,7 @@ func (e *Enforcer) Reaches(op Op, folder string) bool {
 		if nameFault(folder) != "" {
 			return false
 		}
-		if _, ok := e.Forbids(folder); ok {
+		if _, ok := e.forbids(folder); ok {
 			return false
 		}
 	}
@@ -116,6 +116,10 @@ func (e *Enforcer) Forbids(name string) (rule string, ok bool) {
 	if nameFault(name) != "" {
 		return "", false
 	}
+	return e.forbids(name)
+}
+
+func (e *Enforcer) forbids(name string) (rule string, ok bool) {
 	for _, l := range e.layers {
 		if p := first(l.forbidden, name); p != nil {
 			return p.rule, true
@@ -154,6 +158,24 @@ func (e *Enforcer) CanForbidBeneath(folder string) bool {
 	return false
 }
 
+// Wants returns the first grant of the manifest that reaches folder, or a name
+// beneath it, by its pattern alone, reserved or not. It is for warnings: the
+// guest's own /tmp and /out stand in front of the workspace's, so that a grant
+// that wants "tmp" or "out" gives less there than it seems to.
+func (e *Enforcer) Wants(folder string) (Grant, bool) {
+	if e.closed() || folder != "." && nameFault(folder) != "" {
+		return Grant{}, false
+	}
+	for _, op := range []Op{Read, Write} {
+		for _, p := range e.layers[0].granting(op) {
+			if some, _ := p.m.beneath(folder); some || folder != "." && p.m.match(folder) {
+				return Grant{op, p.text}, true
+			}
+		}
+	}
+	return Grant{}, false
+}
+
 const byOperator = " by the operator"
 
 func noGrant(op Op) string { return "no grant of " + string(op) }
@@ -187,8 +209,8 @@ func (e *Enforcer) forbidsOperand(arg string, any bool) (rule string, ok bool) {
 	if !e.HasForbidden() {
 		return "", false
 	}
-	operandNames(arg, any, func(name string) bool {
-		rule, ok = e.Forbids(name)
+	eachOperandName(arg, any, func(name string) bool {
+		rule, ok = e.forbids(name)
 		return !ok
 	})
 	return rule, ok

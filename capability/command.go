@@ -39,7 +39,7 @@ func ParseCommand(text string) (Command, error) {
 	for i, r := range text {
 		switch {
 		case strings.ContainsRune(shellMeta, r) || r == '~' && (i == 0 || text[i-1] == ' '):
-			return nil, fmt.Errorf("holds %c, which means something to a shell, and no shell reads it", r)
+			return nil, fmt.Errorf("has the shell's %c in it, and no shell reads it", r)
 		case r < ' ' || r == 0x7f:
 			return nil, fmt.Errorf("holds the control character %U", r)
 		case r == utf8.RuneError && !utf8.ValidString(text):
@@ -215,6 +215,9 @@ func newWord(text string) (word, *fault) {
 	if literal, ok := unquote(text); ok {
 		return word{literal: literal}, nil
 	}
+	if len(text) > maxPattern {
+		return word{}, &fault{fmt.Sprintf("has a pattern of %d bytes, at most %d", len(text), maxPattern), "write * for the operand"}
+	}
 	inside, pkg := strings.CutPrefix(text, "pkg:")
 	g, f := validate(inside)
 	if f != nil {
@@ -287,12 +290,16 @@ func isOperand(arg string) bool {
 	return nameFault(arg) == ""
 }
 
-// operandNames calls yield with the canonical names that arg may mean to a
-// program that runs in the workspace, itself or behind a '=', until it returns
-// false. Unless any is set, a word without slash or dot means none.
-func operandNames(arg string, any bool, yield func(name string) bool) {
+// eachOperandName calls yield with the canonical names that arg may mean to a
+// program that runs in the workspace: the word itself, what stands behind a '=',
+// a '@' or an option's letter. Unless any is set, what has no slash and no dot
+// means none. It stops, and returns false, when yield does.
+func eachOperandName(arg string, any bool, yield func(name string) bool) bool {
+	if len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && !eachOperandName(arg[2:], any, yield) {
+		return false
+	}
 	for more := true; more; _, arg, more = strings.Cut(arg, "=") {
-		name := arg
+		name := strings.TrimPrefix(arg, "@")
 		if !any && !strings.ContainsAny(name, "/.") {
 			continue
 		}
@@ -301,9 +308,10 @@ func operandNames(arg string, any bool, yield func(name string) bool) {
 			continue
 		}
 		if !yield(name) {
-			return
+			return false
 		}
 	}
+	return true
 }
 
 // viewRoot is where a command sees the workspace.

@@ -233,8 +233,8 @@ func (m *matcher) match(name string) bool {
 	return s.match(name)
 }
 
-// matchLong is match's last step for a pattern of many states; apart, so that
-// the usual one does not clear that much of the stack.
+// matchLong is the last step of match for a pattern of many states. It is apart
+// so that the usual one does not clear that much of the stack.
 func (m *matcher) matchLong(name string) bool {
 	var space [2][maxWords]uint64
 	n := m.words()
@@ -265,10 +265,20 @@ func (m *matcher) beneath(folder string) (some, all bool) {
 	default:
 		folder = folder[len(m.prefix):]
 	}
+	n := m.words()
+	if n > fewWords {
+		return m.beneathLong(folder, slash == 1)
+	}
+	var space [2][fewWords]uint64
+	s := simulation{nodes: m.nodes, cur: space[0][:n], next: space[1][:n]}
+	return s.beneath(folder, slash == 1)
+}
+
+func (m *matcher) beneathLong(folder string, slash bool) (some, all bool) {
 	var space [2][maxWords]uint64
 	n := m.words()
 	s := simulation{nodes: m.nodes, cur: space[0][:n], next: space[1][:n]}
-	return s.beneath(folder, slash == 1)
+	return s.beneath(folder, slash)
 }
 
 func (m *matcher) words() int { return (len(m.nodes) + 63) / 64 }

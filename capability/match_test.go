@@ -121,7 +121,7 @@ func TestMatchRandom(t *testing.T) {
 		return b.String()
 	}
 	accepted := 0
-	for range 100000 {
+	for range 60000 {
 		text := word([]string{"a", "b", "/", "*", "**", "/**", "**/", "?", "{", ",", "}", "[ab]", `\a`, "*"}, 9)
 		if _, f := validate(text); f != nil {
 			continue
@@ -131,7 +131,7 @@ func TestMatchRandom(t *testing.T) {
 			agree(t, text, word([]string{"a", "b", "/", "a/", "/b"}, 8))
 		}
 	}
-	if accepted < 5000 {
+	if accepted < 3000 {
 		t.Errorf("only %d patterns were accepted", accepted)
 	}
 }

@@ -36,15 +36,15 @@ type pattern struct {
 
 // newPattern compiles text, a grant of op, or what narrows all operations ("").
 func newPattern(op Op, rule, text string) (pattern, *fault) {
+	if len(text) > maxPattern {
+		return pattern{}, &fault{fmt.Sprintf("is %d bytes long, at most %d", len(text), maxPattern), "name a folder instead, as in docs/**"}
+	}
 	full := text
 	if text == "out" || strings.HasPrefix(text, "out/") {
 		full = "output/" + placeholder + text[len("out"):]
 	}
 	g, f := validate(full)
 	if f != nil {
-		if full != text && len(full) > maxPattern && len(text) <= maxPattern {
-			f = &fault{fmt.Sprintf("is %d bytes long once out/ is output/%s/, at most %d", len(full), placeholder, maxPattern), f.hint}
-		}
 		return pattern{}, f
 	}
 	p := pattern{text: text, rule: rule, glob: g, held: strings.Contains(full, placeholder)}
@@ -80,8 +80,6 @@ func validate(text string) (*glob, *fault) {
 	switch {
 	case text == "":
 		return nil, &fault{"is empty", "name a file, docs/a.md, or a folder with all that is in it, docs/**"}
-	case len(text) > maxPattern:
-		return nil, &fault{fmt.Sprintf("is %d bytes long, at most %d", len(text), maxPattern), "name a folder instead, as in docs/**"}
 	case !utf8.ValidString(text):
 		return nil, &fault{"is not UTF-8", "names that are not UTF-8 do not exist for guests"}
 	case strings.ContainsRune(text, 0):
@@ -175,7 +173,7 @@ func segmentsFault(text string) *fault {
 	case text[0] == '/':
 		return &fault{"begins with /", "patterns are relative to the workspace: write " + hintPath(strings.TrimLeft(text, "/"))}
 	case strings.HasSuffix(text, "/"):
-		return &fault{"ends with /", "write " + strings.TrimRight(text, "/") + "/** for all that is in the folder"}
+		return &fault{"ends with /", "write " + strings.TrimSuffix(strings.TrimRight(text, "/"), "/**") + "/** for all that is in the folder"}
 	}
 	for _, segment := range strings.Split(text, "/") {
 		word, literal := literalSegment(segment)

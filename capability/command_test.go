@@ -1,0 +1,295 @@
+package capability
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// TestCommands holds what is known to slip past sudoers, prefix rules and
+// Deno's --allow-run, beside what a rule is meant to permit.
+func TestCommands(t *testing.T) {
+	const yes, no = true, false
+	type c = []string
+	for _, tt := range []struct {
+		rule Command
+		argv []string
+		want bool
+	}{
+		// Exact, neither a prefix nor a set of words.
+		{c{"git", "status"}, c{"git", "status"}, yes},
+		{c{"git", "status"}, c{"git", "status", "--porcelain"}, no},
+		{c{"git", "status"}, c{"git"}, no},
+		{c{"git", "status"}, c{"git", "status", ""}, no},
+		{c{"git", "status"}, c{"git", "", "status"}, no},
+		{c{"git", "status"}, c{"status", "git"}, no},
+		{c{"git"}, c{"git", "push"}, no},
+		// Options before the verb (git -C, git -c core.fsmonitor=…).
+		{c{"git", "status"}, c{"git", "-C", "/etc", "status"}, no},
+		{c{"git", "status"}, c{"git", "-c", "core.fsmonitor=x", "status"}, no},
+		// Chaining: there is no shell, so these are other words.
+		{c{"git", "status"}, c{"git", "status;id"}, no},
+		{c{"git", "status"}, c{"git", "status", "&&", "id"}, no},
+		{c{"git", "status"}, c{"git", "status\nid"}, no},
+		{c{"git", "status"}, c{"git status"}, no},
+		// Another program of that name, or another spelling (PATH, cwd, case).
+		{c{"git", "status"}, c{"/tmp/git", "status"}, no},
+		{c{"git", "status"}, c{"./git", "status"}, no},
+		{c{"git", "status"}, c{"GIT", "status"}, no},
+		{c{"git", "status"}, c{"git ", "status"}, no},
+		{c{"git", "status"}, c{"pkg:git", "status"}, no},
+		{c{"pkg:bin/x"}, c{"bin/x"}, no},
+		{c{"pkg:bin/x"}, c{"pkg:bin/x"}, yes},
+		{c{"pkg:bin/x"}, c{"pkg:./bin/x"}, no},
+		{c{"pkg:bin/x"}, c{"pkg:bin/../bin/x"}, no},
+		// Assignments and launchers in front (LD_PRELOAD=, env, nohup).
+		{c{"git", "status"}, c{"LD_PRELOAD=x", "git", "status"}, no},
+		{c{"git", "status"}, c{"env", "git", "status"}, no},
+		// sudoers: * matches white space and slashes, and so further words.
+		{c{"cat", "log/*"}, c{"cat", "log/a"}, yes},
+		{c{"cat", "log/*"}, c{"cat", "log/a b"}, yes}, // still one word
+		{c{"cat", "log/*"}, c{"cat", "log/a", "/etc/shadow"}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/a", "log/b"}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/../../etc/shadow"}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/.."}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/."}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/"}, no},
+		{c{"cat", "log/*"}, c{"cat", "log/a/b"}, no},
+		{c{"cat", "log/**"}, c{"cat", "log/a/b"}, yes},
+		{c{"cat", "log/**"}, c{"cat", "log/a/../../b"}, no},
+		{c{"cat", "log/**"}, c{"cat", "log//a"}, no},
+		// A pattern is never an option, a response file, an absolute path, or nothing.
+		{c{"git", "add", "*"}, c{"git", "add", "a.txt"}, yes},
+		{c{"git", "add", "*"}, c{"git", "add", "--all"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "-A"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "--"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "-"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", ""}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "."}, no},
+		{c{"git", "add", "*"}, c{"git", "add", ".."}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "a/b"}, no},
+		{c{"git", "add", "**"}, c{"git", "add", "/etc/shadow"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "@list"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "a\nb"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "a\x00"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", "\xff"}, no},
+		{c{"git", "add", "*"}, c{"git", "add", strings.Repeat("a", 4097)}, no},
+		{c{"git", "add", "?"}, c{"git", "add", "-"}, no},
+		{c{"git", "add", "[-@]a"}, c{"git", "add", "-a"}, no},
+		{c{"git", "add", "[-@]a"}, c{"git", "add", "@a"}, no},
+		{c{"git", "add", "{a,b}.txt"}, c{"git", "add", "b.txt"}, yes},
+		{c{"git", "add", "{a,b}.txt"}, c{"git", "add", "c.txt"}, no},
+		// ** at the end: any operands, and none of the above.
+		{c{"git", "diff", "**"}, c{"git", "diff"}, yes},
+		{c{"git", "diff", "**"}, c{"git", "diff", "a", "b/c"}, yes},
+		{c{"git", "diff", "**"}, c{"git"}, no},
+		{c{"git", "diff", "**"}, c{"git", "diff", "--ext-diff"}, no},
+		{c{"git", "diff", "**"}, c{"git", "diff", "a", "--output=x"}, no},
+		{c{"git", "diff", "**"}, c{"git", "diff", "a", "../x"}, no},
+		{c{"git", "diff", "**"}, c{"git", "diff", "a", ""}, no},
+		{c{"git", "diff", "**"}, c{"git", "diff", "@x"}, no},
+		{c{"tool", "a*", "**"}, c{"tool", "b"}, no},
+		{c{"**"}, nil, no},
+		// Literal words are just that.
+		{c{"tar", "--to-command=x"}, c{"tar", "--to-command=x"}, yes},
+		{c{"jq", `.a\[0\]`}, c{"jq", ".a[0]"}, yes},
+		{c{"jq", `.a\[0\]`}, c{"jq", ".a0"}, no},
+		{c{"tool", `\*`}, c{"tool", "*"}, yes},
+		{c{"tool", `\*`}, c{"tool", "a"}, no},
+		{c{"tool", `--x=\*`}, c{"tool", "--x=*"}, yes},
+		{c{"tool", `\**`}, c{"tool", "*a"}, yes},
+		{c{"tool", "a]"}, c{"tool", "a]"}, yes},
+		{c{"tool", ""}, c{"tool", ""}, yes},
+		{c{"tool", "/w/a"}, c{"tool", "/w/a"}, yes},
+		{c{"git", "diff", "HEAD~1"}, c{"git", "diff", "HEAD~1"}, yes},
+		// The package's own files are named, never met by chance.
+		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "pkg:scripts/a.py"}, yes},
+		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "scripts/a.py"}, no},
+		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "pkg:scripts/../a.py"}, no},
+		{c{"python3", "pkg:*"}, c{"python3", "pkg:.."}, no},
+		{c{"python3", "pkg:*"}, c{"python3", "pkg:-c"}, no},
+		{c{"python3", "pkg:**/*.py"}, c{"python3", "pkg:/etc/a.py"}, no},
+		{c{"python3", "*"}, c{"python3", "pkg:a.py"}, no},
+		{c{"python3", "**"}, c{"python3", "deps:PKG-A/a.py"}, no},
+	} {
+		e, err := New(Grants{Execute: []Command{tt.rule}})
+		if err != nil {
+			if tt.argv != nil {
+				t.Errorf("%s: %v", tt.rule, err)
+			}
+			continue
+		}
+		g, err := e.CheckExec(tt.argv)
+		if (err == nil) != tt.want {
+			t.Errorf("%s permits %q: got %v, want %v", tt.rule, tt.argv, err == nil, tt.want)
+		}
+		if err == nil && g != (Grant{Execute, tt.rule.String()}) {
+			t.Errorf("%s permits %q by %v", tt.rule, tt.argv, g)
+		}
+	}
+}
+
+func TestCheckExec(t *testing.T) {
+	manifest := mustNew(t, Grants{
+		Execute:   []Command{{"git", "log"}, {"cat", "*"}, {"cat", "README"}, {"grep", "-r", "x", "docs/private"}, {"cat", "**"}, {"tool", "--in=docs/private/a", "log"}},
+		Forbidden: []string{"docs/private/**", "log/**", "key"},
+	})
+	asked := mustAttenuate(t, manifest, AsAsked())
+	builtin := mustAttenuate(t, manifest, Builtin())
+	some := mustAttenuate(t, manifest, Rights{Grants: Grants{Execute: []Command{{"cat", "README"}}, Forbidden: []string{"README"}}})
+	for _, c := range []struct {
+		e    *Enforcer
+		argv string
+		want string
+	}{
+		{manifest, "git log", "granted git log"}, // the verb, not the folder
+		{manifest, "cat a", "granted cat *"},
+		{manifest, "cat README", "granted cat *"},
+		{manifest, "cat a b", "granted cat **"},
+		{manifest, "cat log", "! forbidden log/**"},
+		{manifest, "cat key", "! forbidden key"},
+		{manifest, "cat a key", "! forbidden key"},
+		{manifest, "cat docs/private", "! forbidden docs/private/**"},
+		{manifest, "cat ./docs//private/x", "! forbidden docs/private/**"},
+		{manifest, "cat docs/x/../private/x", "! forbidden docs/private/**"},
+		{manifest, "cat /w/docs/private/x", "! forbidden docs/private/**"},
+		{manifest, "cat docs/private/", "! forbidden docs/private/**"},
+		{manifest, "cat docs", "granted cat *"}, // the fence shows only what is granted of it
+		{manifest, "grep -r x docs/private", "! forbidden docs/private/**"},
+		{manifest, "tool --in=docs/private/a log", "! forbidden docs/private/**"},
+		{manifest, "any -Idocs/private", "! forbidden docs/private/**"},
+		{manifest, "any a=b=docs/private", "! forbidden docs/private/**"},
+		{manifest, "any @docs/private/x", "! forbidden docs/private/**"},
+		{manifest, "any /docs/private", `no grant of execute | execute: ["any /docs/private"]`},
+		{manifest, "any ../docs/private", `no grant of execute | execute: ["any ../docs/private"]`},
+		{manifest, "git push", `no grant of execute | execute: ["git push"]`},
+		{manifest, "git a*", `no grant of execute | execute: [["git","a\\*"]]`},
+		{manifest, "git a<b", `no grant of execute | execute: [["git","a<b"]]`},
+		{manifest, "git **", `no grant of execute | execute: [["git","\\*\\*"]]`},
+		{manifest, "/bin/git push", "no grant of execute"},
+		{manifest, "g*t push", "no grant of execute"},
+		{manifest, "git \xff", "no grant of execute"},
+		{manifest, "git \x00", "no grant of execute"},
+		{manifest, "", "no grant of execute"},
+		{asked, "git log", "granted git log"},
+		{asked, "git push", `no grant of execute | execute: ["git push"]`},
+		{builtin, "git log", "no grant of execute by the operator"},
+		{builtin, "git push", "no grant of execute by the operator"},
+		{builtin, "cat docs/private", "! forbidden docs/private/**"},
+		{some, "cat a", "no grant of execute by the operator"},
+		{some, "cat README", "! forbidden README"},
+		{mustAttenuate(t, manifest, Rights{}), "git log", "no grant of execute by the operator"},
+	} {
+		g, err := c.e.CheckExec(strings.Fields(c.argv))
+		if got := oneLine(g, err); got != c.want {
+			t.Errorf("%q:\n got %s\nwant %s", c.argv, got, c.want)
+		}
+	}
+
+	argv := []string{"git", "a b"}
+	_, err := manifest.CheckExec(argv)
+	argv[1] = "changed"
+	got, _ := json.Marshal(err)
+	if want := `{"operation":"execute","subject":"[\"git\",\"a b\"]","argv":["git","a b"],"rule":"no grant of execute","smallest_grant":"execute: [[\"git\",\"a b\"]]"}`; string(got) != want {
+		t.Errorf("\n got %s\nwant %s", got, want)
+	}
+	if want := `execute "[\"git\",\"a b\"]" refused: no grant of execute`; err.Error() != want {
+		t.Errorf("\n got %s\nwant %s", err, want)
+	}
+}
+
+func TestCommandJSON(t *testing.T) {
+	for _, c := range []struct {
+		in    string
+		words Command
+		out   string
+	}{
+		{`"git  log "`, Command{"git", "log"}, `"git log"`},
+		{`["git","log"]`, Command{"git", "log"}, `"git log"`},
+		{`["git","a b"]`, Command{"git", "a b"}, `["git","a b"]`},
+		{`["git",""]`, Command{"git", ""}, `["git",""]`},
+		{`["git","~"]`, Command{"git", "~"}, `["git","~"]`},
+		{`["git","a~"]`, Command{"git", "a~"}, `"git a~"`},
+		{`["git","<&>"]`, Command{"git", "<&>"}, `["git","<&>"]`},
+		{`"git {a,b} *.md **"`, Command{"git", "{a,b}", "*.md", "**"}, `"git {a,b} *.md **"`},
+		{`"git; id"`, Command{"git; id"}, `["git; id"]`}, // for New to refuse
+		{`""`, Command{""}, `[""]`},
+		{`[]`, Command{}, `[]`},
+	} {
+		var got Command
+		if err := json.Unmarshal([]byte(c.in), &got); err != nil || !slices.Equal(got, c.words) || got == nil {
+			t.Errorf("%s: got %q, %v, want %q", c.in, got, err, c.words)
+		}
+		out, err := got.MarshalJSON()
+		if err != nil || string(out) != c.out {
+			t.Errorf("%s: got %s, %v, want %s", c.in, out, err, c.out)
+		}
+		var again Command
+		if err := json.Unmarshal(out, &again); err != nil || !slices.Equal(again, got) {
+			t.Errorf("%s: read back %q, %v", out, again, err)
+		}
+	}
+	for _, in := range []string{`null`, `1`, `{}`, `[1]`, `[["a"]]`, `true`} {
+		got := Command{"kept"}
+		err := json.Unmarshal([]byte(in), &got)
+		if want := "a command is a string or an array of strings"; err == nil || err.Error() != want {
+			t.Errorf("%s: got %q, %v, want %s", in, got, err, want)
+		}
+	}
+}
+
+func FuzzCommand(f *testing.F) {
+	f.Add("git status *", "git", "a", "-b")
+	f.Add("cat {a,b}/**", "cat", "b/c", "")
+	f.Add("tool **", "tool", "@a", "pkg:x")
+	f.Add("tool [-@]?", "tool", "-a", "..")
+	f.Fuzz(func(t *testing.T, text, arg0, arg1, arg2 string) {
+		rule, err := ParseCommand(text)
+		if err != nil {
+			rule = Command{arg0, text, arg1}
+		}
+		if parsed, err := ParseCommand(rule.String()); err == nil && !slices.Equal(parsed, rule) {
+			t.Fatalf("%q prints as %s, which reads as %q", rule, rule, parsed)
+		}
+		data, err := json.Marshal(rule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var again Command
+		if err := json.Unmarshal(data, &again); err != nil {
+			t.Fatal(err)
+		}
+		broken := slices.ContainsFunc(rule, func(w string) bool { return !utf8.ValidString(w) })
+		if !broken && !slices.Equal(again, rule) {
+			t.Fatalf("%q is %s, which reads as %q", rule, data, again)
+		}
+		e, err := New(Grants{Execute: []Command{rule}})
+		if err != nil {
+			return
+		}
+		for _, argv := range [][]string{{rule[0], arg1}, {rule[0], arg1, arg2}, {rule[0], arg2}, rule, {arg0, arg1}} {
+			g, err := e.CheckExec(argv)
+			if err != nil {
+				continue
+			}
+			if g.Pattern != rule.String() || argv[0] != rule[0] {
+				t.Fatalf("%q permits %q by %v", rule, argv, g)
+			}
+			for i, arg := range argv[1:] {
+				literal := ""
+				ok := i+1 < len(rule)
+				if ok {
+					literal, ok = unquote(rule[i+1])
+				}
+				if ok && arg == literal {
+					continue
+				}
+				if arg == "" || strings.ContainsRune("-/@", rune(arg[0])) || slices.Contains(strings.Split(arg, "/"), "..") {
+					t.Fatalf("%q permits %q, whose word %q no pattern may match", rule, argv, arg)
+				}
+			}
+		}
+	})
+}
