@@ -159,15 +159,13 @@ func (e *GrantError) Error() string {
 	return e.Field + " " + strconv.Quote(e.Pattern) + ": " + e.Reason
 }
 
-// smallestGrant is the line of a manifest with one rule in it.
-func smallestGrant(op Op, rule any) string {
+// encode writes a string, or arrays of them, as JSON that a person reads.
+func encode(v any) string {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	if err := enc.Encode([]any{rule}); err != nil {
-		return ""
-	}
-	return string(op) + ": " + strings.TrimSuffix(b.String(), "\n")
+	_ = enc.Encode(v) // strings always encode
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // quoteMeta returns the pattern that matches text only.

@@ -194,7 +194,7 @@ func (e *Enforcer) smallest(op Op, name string) string {
 	if _, f := newPattern(op, "", text); f != nil {
 		return "" // such as a name too long for a pattern
 	}
-	return smallestGrant(op, text)
+	return string(op) + ": " + encode([]string{text})
 }
 
 func smallestCommand(argv []string) string {
@@ -202,7 +202,7 @@ func smallestCommand(argv []string) string {
 	if _, f := newCommand(c); f != nil {
 		return "" // such as a program with a path
 	}
-	return smallestGrant(Execute, c)
+	return string(Execute) + ": " + encode([]Command{c})
 }
 
 func (e *Enforcer) forbidsOperand(arg string, any bool) (rule string, ok bool) {

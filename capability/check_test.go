@@ -2,6 +2,7 @@ package capability
 
 import (
 	"errors"
+	"strings"
 	"testing"
 )
 
@@ -82,6 +83,8 @@ func TestCheck(t *testing.T) {
 		{Write, "x<session_id>", `no grant of write | write: ["x\\<session_id>"]`},
 		{Write, "reports/a.md", "granted reports/*.md"},
 		{Write, "x/gen.txt", "granted **/gen.txt"},
+		{Write, strings.Repeat("a", 512), `no grant of write | write: ["` + strings.Repeat("a", 512) + `"]`},
+		{Write, strings.Repeat("a", 513), "no grant of write"}, // no pattern is that long
 		{Execute, "docs/a.md", "no grant of execute"},
 		{"", "docs/a.md", "no grant of "},
 		{"Read", "docs/a.md", "no grant of Read"},

@@ -66,21 +66,7 @@ func (c Command) String() string {
 	if text, ok := c.plain(); ok {
 		return text
 	}
-	return string(c.array())
-}
-
-func (c Command) array() []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	words := []string(c)
-	if words == nil {
-		words = []string{}
-	}
-	if err := enc.Encode(words); err != nil {
-		return []byte("[]")
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	return encode(append([]string{}, c...))
 }
 
 // MarshalJSON writes what String returns, as a JSON string or array.
@@ -88,7 +74,7 @@ func (c Command) MarshalJSON() ([]byte, error) {
 	if text, ok := c.plain(); ok {
 		return json.Marshal(text)
 	}
-	return c.array(), nil
+	return []byte(encode(append([]string{}, c...))), nil
 }
 
 // UnmarshalJSON reads a string or an array of strings. A string that cannot be

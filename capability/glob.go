@@ -222,15 +222,11 @@ func (g *glob) mayEndAfter(read string, i int, expanded bool) bool {
 	return (strings.HasPrefix("**", read) || strings.HasPrefix("/**", read)) && g.mayEndAfter(read, i+1, expanded)
 }
 
-// begins says whether an expansion of what is read at i begins with c, or, with
-// c = 0, is empty.
+// begins says whether an expansion of what is read at i begins with c.
 func (g *glob) begins(i int, c byte) bool {
 	i = g.at(i)
-	if i == len(g.text) {
-		return c == 0
-	}
 	if !g.braced(i) {
-		return g.text[i] == c
+		return i < len(g.text) && g.text[i] == c
 	}
 	for _, alt := range g.alts[i] {
 		if g.begins(alt, c) {

@@ -39,6 +39,10 @@ func TestMatch(t *testing.T) {
 		{`\*.md`, "*.md", "a.md"},
 		{`a\?b`, "a?b", "axb"},
 		{`[\]\-]`, "] -", `\ a`},
+		{`[Y-\]]x`, `Yx [x \x ]x`, "Xx ^x -x"},
+		{"[z-a]", "z", "a m -"}, // the first of a range counts by itself
+		{"[-a]", "- a", "b"},
+		{"[a-]", "- a", "b"},
 		{"{a,b}/c", "a/c b/c", "ab/c c {a,b}/c"},
 		{"{a,b{c,d}}e", "ae bce bde", "be ace abe"},
 		{"{a,}b", "b ab", "a"},
@@ -121,7 +125,7 @@ func TestMatchRandom(t *testing.T) {
 		return b.String()
 	}
 	accepted := 0
-	for range 60000 {
+	for range 30000 {
 		text := word([]string{"a", "b", "/", "*", "**", "/**", "**/", "?", "{", ",", "}", "[ab]", `\a`, "*"}, 9)
 		if _, f := validate(text); f != nil {
 			continue
@@ -131,7 +135,7 @@ func TestMatchRandom(t *testing.T) {
 			agree(t, text, word([]string{"a", "b", "/", "a/", "/b"}, 8))
 		}
 	}
-	if accepted < 3000 {
+	if accepted < 1500 {
 		t.Errorf("only %d patterns were accepted", accepted)
 	}
 }

@@ -262,7 +262,7 @@ func (g *glob) braceFault() *fault {
 			return unclear(place{next, e.r == '/'})
 		}
 		if p.fresh && g.braced(next) &&
-			(n == 1 && g.begins(next, '*') || n == 2 && (g.begins(next, '/') || g.begins(next, 0))) {
+			(n == 1 && g.begins(next, '*') || n == 2 && g.begins(next, '/')) {
 			return true
 		}
 		crosses := n == 2 && p.fresh && next < len(g.text) && g.text[next] == '/'
