@@ -293,7 +293,7 @@ func (r random) commands() []Command {
 // grant; the smallest grant is true; folders above what is granted are visible,
 // and folders above what is refused can refuse.
 func TestProperties(t *testing.T) {
-	for seed := range uint64(2500) {
+	for seed := range uint64(1500) {
 		checkProperties(t, random{rand.New(rand.NewPCG(seed, 1))})
 	}
 }

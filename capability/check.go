@@ -205,11 +205,11 @@ func smallestCommand(argv []string) string {
 	return string(Execute) + ": " + encode([]Command{c})
 }
 
-func (e *Enforcer) forbidsOperand(arg string, any bool) (rule string, ok bool) {
+func (e *Enforcer) forbidsOperand(arg string, every bool) (rule string, ok bool) {
 	if !e.HasForbidden() {
 		return "", false
 	}
-	eachOperandName(arg, any, func(name string) bool {
+	eachOperandName(arg, every, func(name string) bool {
 		rule, ok = e.forbids(name)
 		return !ok
 	})

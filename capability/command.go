@@ -278,15 +278,15 @@ func isOperand(arg string) bool {
 
 // eachOperandName calls yield with the canonical names that arg may mean to a
 // program that runs in the workspace: the word itself, what stands behind a '=',
-// a '@' or an option's letter. Unless any is set, what has no slash and no dot
+// a '@' or an option's letter. Unless every is set, what has no slash and no dot
 // means none. It stops, and returns false, when yield does.
-func eachOperandName(arg string, any bool, yield func(name string) bool) bool {
-	if len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && !eachOperandName(arg[2:], any, yield) {
+func eachOperandName(arg string, every bool, yield func(name string) bool) bool {
+	if len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && !eachOperandName(arg[2:], every, yield) {
 		return false
 	}
 	for more := true; more; _, arg, more = strings.Cut(arg, "=") {
 		name := strings.TrimPrefix(arg, "@")
-		if !any && !strings.ContainsAny(name, "/.") {
+		if !every && !strings.ContainsAny(name, "/.") {
 			continue
 		}
 		name, inView := strings.CutPrefix(path.Clean(name), viewRoot)
