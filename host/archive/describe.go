@@ -82,19 +82,26 @@ func dependencies(m Manifest) []string {
 
 func limits(l Limits) []string {
 	var lines []string
-	add := func(stated bool, format string, value any) {
-		if stated {
+	add := func(n int64, format string, value any) {
+		if n != 0 {
 			lines = append(lines, fmt.Sprintf("wants no more than "+format, value))
 		}
 	}
-	add(l.Memory != 0, "%s of memory", l.Memory)
-	add(l.Time != 0, "%s a turn", l.Time)
-	add(l.Fuel != 0, "%d instructions a turn", l.Fuel)
-	add(l.OutputBytes != 0, "%s of output", l.OutputBytes)
-	add(l.OutputFiles != 0, "%d files of output", l.OutputFiles)
-	add(l.ResultBytes != 0, "%s of result", l.ResultBytes)
-	add(l.Entries != 0, "%d entries in the ledger", l.Entries)
-	add(l.CallDepth != 0, "%d calls deep", l.CallDepth)
+	bytes := func(s Size, what string) {
+		unit := ""
+		if !strings.HasSuffix(s.String(), "B") {
+			unit = " bytes"
+		}
+		add(int64(s), "%s"+unit+" of "+what, s)
+	}
+	bytes(l.Memory, "memory")
+	add(int64(l.Time), "%s a turn", l.Time)
+	add(l.Fuel, "%d instructions a turn", l.Fuel)
+	bytes(l.OutputBytes, "output")
+	add(l.OutputFiles, "%d files of output", l.OutputFiles)
+	bytes(l.ResultBytes, "result")
+	add(l.Entries, "%d entries in the ledger", l.Entries)
+	add(l.CallDepth, "%d calls deep", l.CallDepth)
 	return lines
 }
 

@@ -234,8 +234,21 @@ func (p *Package) checkEntry() error {
 	if err != nil {
 		return err
 	}
-	return CheckModule(module, *e)
+	m, err := inspectModule(module, *e)
+	if err != nil {
+		return err
+	}
+	if most := p.Manifest.Limits.Memory; most != 0 && m.Memory != nil && int64(m.Memory.Min)*wasmPage > int64(most) {
+		return &ManifestError{
+			Where: "limits.memory",
+			What:  fmt.Sprintf("%s, but the module begins with %s", most, Size(int64(m.Memory.Min)*wasmPage)),
+		}
+	}
+	return nil
 }
+
+// wasmPage is the unit of memories.
+const wasmPage = 64 << 10
 
 func noModule(name string) error {
 	return &ManifestError{Where: "entry.module", What: fmt.Sprintf("no file %q in the package", name), Hint: "build it first, or leave entry out of a library"}
