@@ -179,7 +179,10 @@ func (g *callGraph) components() (order []uint32, recurs []bool) {
 			if low[v] != number[v] {
 				continue
 			}
-			from := slices.Index(stack, v)
+			from := len(stack) - 1
+			for stack[from] != v {
+				from--
+			}
 			component := stack[from:]
 			for _, member := range component {
 				pending[member] = false

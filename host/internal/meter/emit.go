@@ -36,6 +36,8 @@ func (c *code) append(b []byte, in *instr) []byte {
 		b = append(appendUnsigned(b, in.a), 0)
 	case op == opTableInit, op == opTableCopy:
 		b = appendUnsigned(appendUnsigned(b, in.a), in.b)
+	case op == opMemoryCopy:
+		b = append(b, 0, 0)
 	case op >= opDataDrop && op <= opTableFill:
 		b = appendUnsigned(b, in.a)
 	case op>>8 == prefixVector:

@@ -162,8 +162,15 @@ func (h *host) instance(t testing.TB, wasm []byte) api.Module {
 
 // used reads the counter, which is the last global.
 func (h *host) used(m api.Module) int64 {
+	return h.account(m.Name()).Used(h.lastGlobal(m))
+}
+
+func (h *host) lastGlobal(m api.Module) int64 {
 	im := m.(experimental.InternalModule)
-	return h.account(m.Name()).Used(int64(im.Global(im.NumGlobal() - 1).Get()))
+	if im.NumGlobal() == 0 {
+		return 0
+	}
+	return int64(im.Global(im.NumGlobal() - 1).Get())
 }
 
 func (h *host) call(m api.Module, name string, args ...uint64) ([]uint64, error) {

@@ -94,6 +94,7 @@ type writer struct {
 
 	at    added
 	funcs []addedFunc
+	byKey map[string]uint32 // types by what they say
 	out   []byte
 }
 
@@ -117,6 +118,10 @@ func (w *writer) prepare() {
 	w.funcs = w.at.functions(first, w.config, len(w.memories) > 0)
 	w.report.Global = w.at.global
 	w.report.Functions = len(w.bodies)
+	w.byKey = make(map[string]uint32, len(w.types))
+	for i, t := range slices.Backward(w.types) {
+		w.byKey[t.key] = uint32(i)
+	}
 }
 
 // assemble writes the module around its code section.
@@ -205,12 +210,13 @@ func (w *writer) code(wasm []byte) ([]byte, error) {
 // typeIndex returns the index of a function type, which it adds where there is none like it.
 func (w *writer) typeIndex(params, results []valueType) uint32 {
 	t := newFuncType(params, results)
-	i := slices.IndexFunc(w.types, func(have funcType) bool { return have.key == t.key })
-	if i < 0 {
-		i = len(w.types)
+	i, ok := w.byKey[t.key]
+	if !ok {
+		i = uint32(len(w.types))
 		w.types = append(w.types, t)
+		w.byKey[t.key] = i
 	}
-	return uint32(i)
+	return i
 }
 
 // resultBlock is the type of a block without operands and with these results.
