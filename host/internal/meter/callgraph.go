@@ -17,6 +17,7 @@ type callGraph struct {
 	calls [][]uint32
 	funcs int
 
+	entry []bool // functions that the host may call
 	byRef []bool // functions that call by reference
 	loops []bool // functions with a loop or a try_table
 }
@@ -46,7 +47,7 @@ func (m *module) analyse(c *code) error {
 			height[n] = 0
 			continue
 		}
-		if g.byRef[n] || g.loops[n] || m.bodies[n].end-m.bodies[n].start > 32*freeCost ||
+		if g.entry[n] || g.byRef[n] || g.loops[n] || m.bodies[n].end-m.bodies[n].start > 32*freeCost ||
 			slices.ContainsFunc(g.calls[n], func(callee uint32) bool { return m.flow[callee].free < 0 }) {
 			continue
 		}
@@ -76,7 +77,9 @@ func (m *module) callCost(in *instr) int64 {
 
 func (m *module) callGraph(c *code) (*callGraph, error) {
 	n := len(m.bodies)
-	g := &callGraph{funcs: n, calls: make([][]uint32, n), byRef: make([]bool, n), loops: make([]bool, n)}
+	g := &callGraph{
+		funcs: n, calls: make([][]uint32, n), entry: make([]bool, n), byRef: make([]bool, n), loops: make([]bool, n),
+	}
 	// Types are told apart by what they say, not by their index: call_indirect takes any function of an equal type.
 	nodes := map[string]uint32{}
 	node := func(typ uint32) uint32 {
@@ -113,7 +116,13 @@ func (m *module) callGraph(c *code) (*callGraph, error) {
 	for _, e := range m.exports {
 		if e.kind == externFunc {
 			m.taken[e.index] = true
+			if e.index >= m.importedFuncs {
+				g.entry[e.index-m.importedFuncs] = true
+			}
 		}
+	}
+	if m.start != nil && *m.start >= m.importedFuncs {
+		g.entry[*m.start-m.importedFuncs] = true
 	}
 	for f := range m.taken {
 		if f >= m.importedFuncs {

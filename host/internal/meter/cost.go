@@ -29,7 +29,7 @@ const (
 const (
 	slack     = 32  // units overpaid where two ways part
 	exitSlack = 256 // the same where one of them leaves a loop, which happens once
-	freeCost  = 24  // a function of no more than this, without loops, is paid by its callers
+	freeCost  = 24  // a function of no more than this, without loops and not exported, is paid by its callers
 )
 
 // Bounds that keep the lower half of the counter from running below -2^31, where it would wrap and turn a debt into

@@ -31,7 +31,7 @@
 // engine, run and machine. Paying exactly, block by block, would cost more than it is worth: 13 to 23 % of the speed
 // instead of 3 to 16 %, and 17 % of the size instead of 8 %.
 //
-//   - Functions without loops that cost little (freeCost) are paid for by their callers.
+//   - Functions without loops that cost little (freeCost) are paid for by their callers, unless the host may call them.
 //   - Depth is counted in functions that can be on the stack more than once, as far as calls and types show, and in
 //     every 64th of a chain of others. Each weighs 1 and 1 more for every 256 bytes of code. The weight is given back
 //     on every way out; where an exception lands, the depth is set back to what it was there.

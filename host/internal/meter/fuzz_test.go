@@ -99,7 +99,7 @@ func (h *host) compare(t *testing.T, wasm []byte, plain wazero.CompiledModule) b
 	}
 	defer metered.Close(h.ctx)
 	// The metered one first: when it ends, so does the plain one.
-	account := NewAccount(AccountConfig{Fuel: 1 << 24, Slice: 1 << 10, Depth: 500})
+	account := NewAccount(AccountConfig{Fuel: 1 << 20, Slice: 1 << 10, Depth: 500})
 	got, err := h.outcome(metered, account)
 	var stop *Stop
 	if errors.As(err, &stop) {
@@ -133,14 +133,17 @@ func FuzzInject(f *testing.F) {
 		seed[0] = byte(i)
 		f.Add(seed)
 	}
-	hosts := [2]*host{newHost(f, "compiler", AccountConfig{}), newHost(f, "interpreter", AccountConfig{})}
+	compiler, interpreter := newHost(f, "compiler", AccountConfig{}), newHost(f, "interpreter", AccountConfig{})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		if len(data) < 2 || len(data) > 1000 {
 			return
 		}
-		h, choices := hosts[data[0]>>1&1], data[1:]
+		h := interpreter
+		if data[0]>>4&7 == 0 { // it is slow
+			h = compiler
+		}
 		if data[0]&1 == 0 {
-			wasm := generate(choices)
+			wasm := generate(data[1:])
 			plain, err := h.CompileModule(h.ctx, wasm)
 			if err != nil {
 				t.Fatalf("the generated module is not valid: %v\n%x", err, wasm)
@@ -148,32 +151,42 @@ func FuzzInject(f *testing.F) {
 			h.compare(t, wasm, plain)
 			return
 		}
-		edits := choices[:min(len(choices), 3*(1+int(data[0]>>2&3)))]
-		wasm := generate(choices[len(edits):])
-		for ; len(edits) >= 3; edits = edits[3:] {
-			at := len(magic) + (int(edits[0])|int(edits[1])<<8)%(len(wasm)-len(magic))
-			switch edits[2] % 3 {
-			case 0:
-				wasm[at] = edits[2] / 3
-			case 1:
-				wasm = slices.Delete(wasm, at, at+1)
-			case 2:
-				wasm = slices.Insert(wasm, at, edits[2])
-			}
-		}
-		// What Inspect refuses is not shown to wazero: its decoder allocates what a count promises.
-		if _, err := Inspect(wasm); err != nil {
-			if _, _, err := Inject(wasm, Config{}); err == nil {
-				t.Fatal("refused by Inspect only")
-			}
-			return
-		}
-		if plain, err := h.CompileModule(h.ctx, wasm); err == nil {
-			h.compare(t, wasm, plain)
-		} else {
-			_, _, _ = Inject(wasm, Config{}) // must not panic
-		}
+		h.compareMutant(t, mutant(data[0]>>2&3, data[1:]))
 	})
+}
+
+// mutant is a generated module with up to four edits, each taken from three bytes.
+func mutant(edits byte, choices []byte) []byte {
+	script := choices[:min(len(choices), 3*(1+int(edits)))]
+	wasm := generate(choices[len(script):])
+	for ; len(script) >= 3; script = script[3:] {
+		at := len(magic) + (int(script[0])|int(script[1])<<8)%(len(wasm)-len(magic))
+		switch script[2] % 3 {
+		case 0:
+			wasm[at] = script[2] / 3
+		case 1:
+			wasm = slices.Delete(wasm, at, at+1)
+		case 2:
+			wasm = slices.Insert(wasm, at, script[2])
+		}
+	}
+	return wasm
+}
+
+// compareMutant compares what may not be valid.
+func (h *host) compareMutant(t *testing.T, wasm []byte) {
+	t.Helper()
+	_, _, injected := Inject(wasm, Config{})
+	// What Inspect refuses is not shown to wazero: its decoder allocates what a count promises.
+	if _, err := Inspect(wasm); err != nil {
+		if injected == nil {
+			t.Fatalf("refused by Inspect only: %v\n%x", err, wasm)
+		}
+		return
+	}
+	if plain, err := h.CompileModule(h.ctx, wasm); err == nil {
+		h.compare(t, wasm, plain)
+	}
 }
 
 // FuzzInspect: any bytes at all. What Inspect takes, Inject must at least not stumble over, and writing the parts

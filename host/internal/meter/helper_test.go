@@ -123,7 +123,7 @@ func newHost(t testing.TB, engine string, config AccountConfig) *host {
 		c = wazero.NewRuntimeConfigInterpreter()
 	}
 	h := &host{ctx: context.Background(), config: config, accounts: map[string]*Account{}}
-	h.Runtime = wazero.NewRuntimeWithConfig(h.ctx, c.WithCoreFeatures(features))
+	h.Runtime = wazero.NewRuntimeWithConfig(h.ctx, c.WithCoreFeatures(features).WithMemoryLimitPages(128))
 	t.Cleanup(func() { h.Close(h.ctx) })
 	i64 := []api.ValueType{api.ValueTypeI64}
 	refill := func(_ context.Context, m api.Module, stack []uint64) {
