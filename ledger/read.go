@@ -238,7 +238,7 @@ const readSize = 128 << 10
 func newLines(r io.ReaderAt, from, to int64, limit int) *lines {
 	return &lines{
 		r: io.NewSectionReader(r, from, to-from), at: from, max: limit,
-		buf: make([]byte, 1+readSize), start: 1, seen: 1, end: 1,
+		buf: make([]byte, 1+min(readSize, to-from)), start: 1, seen: 1, end: 1,
 	}
 }
 
