@@ -52,22 +52,17 @@ func decodeHex[S ~string | ~[]byte](h *Hash, digits S) bool {
 	if len(digits) != 2*len(h) {
 		return false
 	}
+	fit := byte(0x10)
 	for i := range h {
-		hi, lo := nibble(digits[2*i]), nibble(digits[2*i+1])
-		if hi|lo > 15 {
-			return false
-		}
-		h[i] = hi<<4 | lo
+		hi, lo := nibbles[digits[2*i]], nibbles[digits[2*i+1]]
+		h[i] = hi<<4 | lo&15
+		fit &= hi & lo
 	}
-	return true
+	return fit != 0
 }
 
-func nibble(c byte) byte {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0'
-	case 'a' <= c && c <= 'f':
-		return c - 'a' + 10
-	}
-	return 0xff
+// nibbles has 0x10 and the value for each lower-case hexadecimal digit.
+var nibbles = [256]byte{
+	'0': 0x10, '1': 0x11, '2': 0x12, '3': 0x13, '4': 0x14, '5': 0x15, '6': 0x16, '7': 0x17,
+	'8': 0x18, '9': 0x19, 'a': 0x1a, 'b': 0x1b, 'c': 0x1c, 'd': 0x1d, 'e': 0x1e, 'f': 0x1f,
 }

@@ -28,6 +28,10 @@ type Report struct {
 	// Superseded counts evidence that a crash kept from being committed, and
 	// that was computed again.
 	Superseded int
+	// Uncommitted counts the violations and evidence that no turn.end names: of
+	// a running turn, of one whose end a crash took, or of turns that were cut
+	// off exec.jsonl.
+	Uncommitted int
 }
 
 // Turn is one turn of a [Report].
@@ -270,6 +274,9 @@ func (s *session) rest() error {
 		}
 		if e.Turn < first && e.Kind != KindRecovered {
 			return s.bad(EvidenceFile, e, "%s of turn %d, which has ended", e.Kind, e.Turn)
+		}
+		if e.Kind != KindRecovered {
+			s.report.Uncommitted++
 		}
 	}
 }

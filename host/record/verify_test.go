@@ -359,9 +359,11 @@ func TestVerifySessionFindsMovedLines(t *testing.T) {
 			if _, err := write(lines[:i+1], lines[i:]); !errors.As(err, &bad) || bad.Line != i+2 {
 				t.Errorf("%s with line %d twice: got %v", name, i+1, err)
 			}
+			// Evidence that is cut is found, and so is what is cut off before it
+			// was committed; the end of an open session is not protected.
 			report, err := write(lines[:i])
-			if err == nil && (report.Closed || name == EvidenceFile) {
-				t.Errorf("%s cut before line %d: not found", name, i+1)
+			if err == nil && (name == EvidenceFile || report.Closed || report.Unfinished == 0 && report.Uncommitted == 0 && i != len(lines)-1 && i != 1) {
+				t.Errorf("%s cut before line %d: not found: %+v", name, i+1, report)
 			}
 		}
 		if _, err := write(lines); err != nil {
