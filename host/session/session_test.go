@@ -146,7 +146,9 @@ func commit(ctx context.Context, s *Session, st *Staging, publications []record.
 	if err := c.Prepare(ctx); err != nil {
 		return nil, nil, err
 	}
-	_, findings, err = c.Commit(ctx, record.TurnEnd{Status: record.StatusOK})
+	// The message is longer than what is left in a page of the file, so that
+	// writing it meets a full disk.
+	_, findings, err = c.Commit(ctx, record.TurnEnd{Status: record.StatusOK, Message: strings.Repeat("m", 5000)})
 	return findings, nil, err
 }
 

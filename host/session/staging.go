@@ -271,6 +271,9 @@ func (st *Staging) Copy(ctx context.Context, files []Realized) ([]record.Publica
 			publications = append(publications, a.publication)
 		}
 	}
+	if len(publications) == 0 {
+		return nil, problems, nil
+	}
 	return publications, problems, st.syncCopies()
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
@@ -64,11 +63,7 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 			break
 		}
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
-		case errors.Is(err, syscall.ENOTDIR): // found closer to the top
-		case errors.Is(err, beneath.ErrLink):
-			v.bad = "a symbolic link is in the way"
-			return v, nil
+		case gone(err): // what is in the way is met closer to the top
 		default:
 			return v, err
 		}

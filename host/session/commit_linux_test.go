@@ -1,0 +1,524 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// TestUnsafeFiles: nothing but plain files with one name is published.
+func TestUnsafeFiles(t *testing.T) {
+	ws := t.TempDir()
+	r := openRoot(t, Options{Workspace: ws})
+	s := create(t, r, id1)
+	staged := filepath.Join(r.Path(), "planes/ho1/sessions/SES-1/staging/1/workspace")
+	st, err := s.Begin(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	do := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name, why string
+		make      func(path string)
+	}{
+		{"good", "", func(p string) {}},
+		{"suid", "a set-uid file", func(p string) { do(syscall.Chmod(p, 0o4755)) }},
+		{"sgid", "a set-gid file", func(p string) { do(syscall.Chmod(p, 0o2755)) }},
+		{"sticky", "a file with the sticky bit", func(p string) { do(syscall.Chmod(p, 0o1755)) }},
+		{"hard", "a file with 2 names (hard links)", func(p string) { do(os.Link(p, p+".2")) }},
+		{"link", "a symbolic link", func(p string) { do(os.Remove(p)); do(os.Symlink("/etc/hostname", p)) }},
+		{"fifo", "a FIFO", func(p string) { do(os.Remove(p)); do(syscall.Mkfifo(p, 0o644)) }},
+		{"socket", "a socket", func(p string) {
+			do(os.Remove(p))
+			fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
+			do(err)
+			do(syscall.Bind(fd, &syscall.SockaddrUnix{Name: p}))
+			do(syscall.Close(fd))
+		}},
+		{"folder", "a folder", func(p string) { do(os.Remove(p)); do(os.Mkdir(p, 0o755)) }},
+		{"gone", "it is gone", func(p string) { do(os.Remove(p)) }},
+		{"capable", "a file with Linux capabilities", func(p string) {
+			// cap_net_raw+ep, version 2
+			err := syscall.Setxattr(p, beneath.XattrCapability, []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0)
+			if err != nil {
+				t.Skip("file capabilities cannot be set here: ", err)
+			}
+		}},
+		{"listed", "a file with an access control list", func(p string) {
+			// user::rw-, user:1:rwx, group::r--, mask::rwx, other::r--
+			acl := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\x01\x00\x00\x00" +
+				"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
+			if err := syscall.Setxattr(p, beneath.XattrACLAccess, []byte(acl), 0); err != nil {
+				t.Skip("access control lists cannot be set here: ", err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := filepath.Join(staged, c.name)
+			write(t, path, c.name)
+			c.make(path)
+			files := []Realized{{Path: "z", Area: AreaWorkspace, Staged: c.name}}
+			publications, problems, err := st.Copy(t.Context(), files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.why == "" {
+				if len(problems) > 0 || len(publications) != 1 || publications[0].SHA256 != ledger.Sum([]byte(c.name)) {
+					t.Errorf("got %v, %v", publications, problems)
+				}
+				do(st.copies.Remove("0"))
+				return
+			}
+			if want := (Problem{"z", record.CodeUnsafeFile, c.why}); len(publications) > 0 || !slices.Equal(problems, []Problem{want}) {
+				t.Errorf("got %v, %v, want %v", publications, problems, want)
+			}
+			if entries, err := st.copies.ReadDir("."); err != nil || len(entries) > 0 {
+				t.Errorf("copies left: %v, %v", entries, err)
+			}
+		})
+	}
+}
+
+// TestUnsafeAmongSafe: copies keep the numbers of their publications.
+func TestUnsafeAmongSafe(t *testing.T) {
+	r := openRoot(t, Options{Workspace: t.TempDir()})
+	s := create(t, r, id1)
+	st, realized, err := stage(s, []out{{path: "a", content: "a"}, {path: "b", content: "b"}, {path: "c", content: "c"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	realized[1].Staged = "none"
+	publications, problems, err := st.Copy(t.Context(), realized)
+	if err != nil || len(problems) != 1 || problems[0].Path != "b" || len(publications) != 2 {
+		t.Fatal(publications, problems, err)
+	}
+	for i, content := range []string{"a", "c"} {
+		b, err := readFile(st.copies, string(rune('0'+i)), 10)
+		if string(b) != content || err != nil || publications[i].SHA256 != ledger.Sum(b) {
+			t.Errorf("copy %d holds %q, %v", i, b, err)
+		}
+	}
+}
+
+// TestOwnNames: names that are agenthost's own are no targets, whatever was
+// granted.
+func TestOwnNames(t *testing.T) {
+	ws := t.TempDir()
+	r := openRoot(t, Options{Workspace: ws})
+	s := create(t, r, id1)
+	st, err := s.Begin(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"", ".", "..", "../x", "/x", "a//b", "a/", ".agenthost", ".agenthost/FORMAT", ".agenthost/planes/x", "output", "output/x", "output/SES-1", "output/SES-2/x"} {
+		if _, _, err := st.Copy(t.Context(), []Realized{{Path: path, Area: AreaWorkspace, Staged: "x"}}); err == nil {
+			t.Errorf("%q was accepted", path)
+		}
+	}
+	if _, _, err := st.Copy(t.Context(), []Realized{{Path: "x", Area: AreaWorkspace, Staged: "x"}, {Path: "x", Area: AreaOut, Staged: "x"}}); err == nil {
+		t.Error("one name was accepted twice")
+	}
+	if _, _, err := st.Copy(t.Context(), []Realized{{Path: "x", Area: "publish", Staged: "x"}}); err == nil {
+		t.Error("another area was accepted")
+	}
+
+	control := t.TempDir()
+	write(t, filepath.Join(control, "FORMAT"), FormatControl)
+	s = create(t, openRoot(t, Options{Workspace: control}), id1)
+	if st, err = s.Begin(1); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"FORMAT", "planes/x", "control/policy.json", "ledger/governance.jsonl", "registries/x", "packages_store/x", "output/x"} {
+		if _, _, err := st.Copy(t.Context(), []Realized{{Path: path, Area: AreaWorkspace, Staged: "x"}}); err == nil {
+			t.Errorf("%q of a control plane was accepted", path)
+		}
+	}
+	if err := st.Discard(); err != nil {
+		t.Error(err)
+	}
+	mustPublish(t, s, []out{{path: "output/SES-1/a", content: "a"}, {path: "b", content: "b"}})
+	want(t, filepath.Join(control, "output/SES-1/a"), "a")
+	want(t, filepath.Join(control, "b"), "b")
+}
+
+// TestConflict: a target that is not what the turn first saw blocks the turn;
+// nothing is published, what was written is kept.
+func TestConflict(t *testing.T) {
+	for name, c := range map[string]struct {
+		file out
+		make func(ws string)
+		why  string
+	}{
+		"changed": {out{path: "d/a", base: "old"}, func(ws string) { write(t, ws+"/d/a", "mine") }, "it was changed since the turn first saw it"},
+		"removed": {out{path: "d/a", base: "old"}, func(ws string) {}, "it was removed since the turn first saw it"},
+		"made":    {out{path: "d/a"}, func(ws string) { write(t, ws+"/d/a", "") }, "it was made since the turn found it absent"},
+		"folder":  {out{path: "d/a"}, func(ws string) { write(t, ws+"/d/a/x", "x") }, "a folder"},
+		"link":    {out{path: "d/a"}, func(ws string) { write(t, ws+"/d/b", "b"); os.Symlink("b", ws+"/d/a") }, "a symbolic link"},
+		"dead":    {out{path: "d/a"}, func(ws string) { os.Mkdir(ws+"/d", 0o755); os.Symlink("none", ws+"/d/a") }, "a symbolic link"},
+		"fifo":    {out{path: "a"}, func(ws string) { syscall.Mkfifo(ws+"/a", 0o644) }, "a FIFO"},
+		"parent":  {out{path: "d/a"}, func(ws string) { os.Mkdir(ws+"/e", 0o755); os.Symlink("e", ws+"/d") }, "a symbolic link is in the way: d"},
+		"outside": {out{path: "d/e/a"}, func(ws string) { os.Symlink(t.TempDir(), ws+"/d") }, "a symbolic link is in the way: d"},
+		"file":    {out{path: "d/e/a"}, func(ws string) { write(t, ws+"/d", "x") }, "a file is in the way: d"},
+		"linked": {out{path: "a", base: "old"}, func(ws string) { write(t, ws+"/a", "old"); os.Link(ws+"/a", ws+"/b") },
+			"a file with 2 names (hard links)"},
+		"output": {out{path: "output/SES-1/a"}, func(ws string) { os.Symlink(t.TempDir(), ws+"/.agenthost/output") }, "a symbolic link is in the way: output"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws := t.TempDir()
+			r := openRoot(t, Options{Workspace: ws})
+			s := create(t, r, id1)
+			c.make(ws)
+			c.file.content = "new"
+			before := snapshot(t, ws)
+			findings, conflicts, err := publish(t.Context(), s, []out{c.file, {path: "other", content: "other"}})
+			if want := (Problem{c.file.path, record.CodeConflict, c.why}); err != nil || len(findings) > 0 || !slices.Equal(conflicts, []Problem{want}) {
+				t.Errorf("got %v, %v, %v, want %v", findings, conflicts, err, want)
+			}
+			inWorkspace := func(all []string) []string {
+				return slices.DeleteFunc(slices.Clone(all), func(n string) bool { return strings.Contains(n, "/.agenthost") || strings.HasPrefix(n, ws+"d") })
+			}
+			if after := snapshot(t, ws); !slices.Equal(inWorkspace(before), inWorkspace(after)) {
+				t.Errorf("the workspace changed:\n%s\nto\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+			}
+			kept := names(t, filepath.Join(r.Path(), "planes/ho1/sessions/SES-1/blocked/1"))
+			if !slices.Contains(kept, "workspace/other") || slices.Contains(kept, "publish/") || slices.Contains(kept, "tmp/") {
+				t.Errorf("kept %q", kept)
+			}
+			if report := verify(t, r, id1); len(report.Turns) != 1 || report.Turns[0].Code != record.CodeConflict {
+				t.Errorf("got %+v", report)
+			}
+			mustPublish(t, s, []out{{path: "later", content: "later"}})
+		})
+	}
+}
+
+// TestSwapAfterCheck: what changes between the check and the rename, in spite
+// of the lock, is met by the rename itself.
+func TestSwapAfterCheck(t *testing.T) {
+	outside := t.TempDir()
+	write(t, filepath.Join(outside, "a"), "outside")
+	for name, c := range map[string]struct {
+		at   string
+		swap func(ws string)
+	}{
+		"parent becomes a link": {"rename", func(ws string) { os.Rename(ws+"/d", ws+"/e"); os.Symlink(outside, ws+"/d") }},
+		"target becomes a link": {"rename", func(ws string) { os.Remove(ws + "/d/a"); os.Symlink(outside+"/a", ws+"/d/a") }},
+		"target is changed":     {"rename", func(ws string) { write(t, ws+"/d/a", "mine, and longer") }},
+		"target is a folder":    {"rename", func(ws string) { os.Remove(ws + "/d/a"); os.Mkdir(ws+"/d/a", 0o755) }},
+		"changed before":        {"append turn.end", func(ws string) { write(t, ws+"/d/a", "mine, and longer") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ws := t.TempDir()
+			write(t, filepath.Join(ws, "d/a"), "old")
+			swapped := false
+			r := openRoot(t, Options{Workspace: ws, Step: func(step string) {
+				if step == c.at && !swapped {
+					swapped = true
+					c.swap(ws)
+				}
+			}})
+			s := create(t, r, id1)
+			findings, conflicts, err := publish(t.Context(), s, []out{{path: "d/a", content: "new", base: "old"}, {path: "b", content: "b"}})
+			if err != nil || len(conflicts) > 0 || len(findings) != 1 || findings[0].Code != FindingConflict || findings[0].Path != "d/a" {
+				t.Fatal(findings, conflicts, err)
+			}
+			want(t, filepath.Join(outside, "a"), "outside")
+			want(t, filepath.Join(ws, "b"), "b")
+			want(t, filepath.Join(r.Path(), "planes/ho1/sessions/SES-1/blocked/1/workspace/d/a"), "new")
+			if got := names(t, outside); !slices.Equal(got, []string{"a"}) {
+				t.Errorf("written outside: %q", got)
+			}
+			verify(t, r, id1)
+			mustPublish(t, s, []out{{path: "later", content: "later"}})
+		})
+	}
+}
+
+// TestDescriptorKeptOpen: who still can write to the staged file does not
+// reach what is published.
+func TestDescriptorKeptOpen(t *testing.T) {
+	ws := t.TempDir()
+	r := openRoot(t, Options{Workspace: ws})
+	s := create(t, r, id1)
+	st, realized, err := stage(s, []out{{path: "a", content: "good"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, err := st.Workspace.OpenFile("a", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	publications, _, err := st.Copy(t.Context(), realized)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := held.WriteAt([]byte("evil"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := evidence(s); err != nil {
+		t.Fatal(err)
+	}
+	if findings, _, err := commit(t.Context(), s, st, publications); err != nil || len(findings) > 0 {
+		t.Fatal(findings, err)
+	}
+	if _, err := held.WriteAt([]byte("evil"), 0); err != nil {
+		t.Fatal(err)
+	}
+	want(t, filepath.Join(ws, "a"), "good")
+}
+
+// TestRace: of two sessions that make one target at once, one wins and the
+// other is blocked.
+func TestRace(t *testing.T) {
+	ws := t.TempDir()
+	for round := range 10 {
+		path := "f" + string(rune('0'+round))
+		type result struct {
+			id        ID
+			conflicts []Problem
+			err       error
+		}
+		results := make(chan result)
+		for _, id := range []ID{ID("SES-a" + path), ID("SES-b" + path)} {
+			r := openRoot(t, Options{Workspace: ws})
+			s := create(t, r, id)
+			go func() {
+				findings, conflicts, err := publish(context.Background(), s, []out{{path: path, content: string(id)}})
+				if len(findings) > 0 {
+					err = errors.New(findings[0].String())
+				}
+				results <- result{id, conflicts, err}
+			}()
+		}
+		var winner ID
+		for range 2 {
+			res := <-results
+			switch {
+			case res.err != nil:
+				t.Error(res.err)
+			case len(res.conflicts) == 0 && winner != "":
+				t.Errorf("%s and %s both published", winner, res.id)
+			case len(res.conflicts) == 0:
+				winner = res.id
+			}
+		}
+		want(t, filepath.Join(ws, path), string(winner))
+	}
+}
+
+// TestRelease: a commit that is given up leaves nothing, and the turn can end
+// in another way.
+func TestRelease(t *testing.T) {
+	for _, apart := range []bool{false, true} {
+		ws, root := places(t, apart)
+		r := openRoot(t, Options{Workspace: ws, Root: root})
+		s := create(t, r, id1)
+		st, realized, err := stage(s, killed())
+		if err != nil {
+			t.Fatal(err)
+		}
+		publications, _, err := st.Copy(t.Context(), realized)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := st.Lock(t.Context(), publications)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Commit(t.Context(), record.TurnEnd{Status: record.StatusOK}); err == nil {
+			t.Error("committed without a check")
+		}
+		if err := c.Prepare(t.Context()); err == nil {
+			t.Error("prepared without a check")
+		}
+		if problems, err := c.Check(t.Context()); err != nil || len(problems) > 0 {
+			t.Fatal(problems, err)
+		}
+		if err := c.Prepare(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(root, "planes/pending/SES-1")); err != nil {
+			t.Error(err)
+		}
+		canceled, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := st.Lock(canceled, publications); !errors.Is(err, context.Canceled) {
+			t.Errorf("locked twice: %v", err)
+		}
+		for range 2 {
+			if err := c.Release(); err != nil {
+				t.Error(err)
+			}
+		}
+		if err := evidence(s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.End(record.TurnEnd{Status: record.StatusDryRun}); err != nil {
+			t.Error(err)
+		}
+		if err := st.Discard(); err != nil {
+			t.Error(err)
+		}
+		want(t, filepath.Join(ws, "docs/old.md"), "old")
+		for _, name := range append(names(t, ws), names(t, root)...) {
+			if strings.Contains(name, ".agenthost-") || strings.Contains(name, "pending/SES") || strings.Contains(name, "staging") {
+				t.Errorf("left over: %s", name)
+			}
+		}
+		verify(t, r, id1)
+	}
+}
+
+// TestUnwritableTarget: a folder that cannot be written to is an error before
+// turn.end, and nothing is published.
+func TestUnwritableTarget(t *testing.T) {
+	ws := t.TempDir()
+	write(t, filepath.Join(ws, "shut/a"), "old")
+	readOnly(t, filepath.Join(ws, "shut"))
+	for _, path := range []string{"shut/b", "shut/new/c"} {
+		r := openRoot(t, Options{Workspace: ws})
+		s := create(t, r, ID("SES-"+strings.ReplaceAll(path, "/", "-")))
+		findings, conflicts, err := publish(t.Context(), s, []out{{path: "first", content: "x"}, {path: path, content: "x"}})
+		if err == nil || !strings.HasPrefix(err.Error(), "publishing "+path+": write shut: ") || len(findings)+len(conflicts) > 0 {
+			t.Errorf("%s: %v, %v, %v", path, findings, conflicts, err)
+		}
+		want(t, filepath.Join(ws, "first"), "")
+		if s.Turns() != 0 {
+			t.Error("the turn ended")
+		}
+		if err := evidence(s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.End(record.TurnEnd{Status: record.StatusError, Code: record.CodeHost}); err != nil {
+			t.Error(err)
+		}
+		if kept, err := s.staging.Block(); !kept || err != nil {
+			t.Error(kept, err)
+		}
+	}
+}
+
+// readOnly makes a folder one that nobody, not even root, can write to.
+func readOnly(t *testing.T, path string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		if err := os.Chmod(path, 0o555); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	bind(t, path, path)
+	if err := syscall.Mount("", path, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Skip("nothing can be mounted read-only here: ", err)
+	}
+}
+
+func bind(t *testing.T, from, to string) {
+	t.Helper()
+	if err := syscall.Mount(from, to, "", syscall.MS_BIND, ""); err != nil {
+		t.Skip("nothing can be mounted here: ", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(to, syscall.MNT_DETACH) })
+}
+
+// TestOtherMount: a target on another mount of the same filesystem, which
+// looks like the same device but cannot be renamed to.
+func TestOtherMount(t *testing.T) {
+	ws, behind := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(behind, "a"), "old")
+	if err := os.Mkdir(filepath.Join(ws, "m"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	bind(t, behind, filepath.Join(ws, "m"))
+	r := openRoot(t, Options{Workspace: ws})
+	mustPublish(t, create(t, r, id1), []out{{path: "m/a", content: "new", base: "old"}, {path: "m/n/b", content: "b", executable: true}})
+	want(t, filepath.Join(behind, "a"), "new")
+	want(t, filepath.Join(behind, "n/b"), "b")
+	if got := names(t, behind); !slices.Equal(sorted(got), []string{"a", "n/", "n/b"}) {
+		t.Errorf("left over: %q", got)
+	}
+}
+
+// TestFullDisk fills the disk before each step: the turn is published as a
+// whole, or not at all, and the record stays sound.
+func TestFullDisk(t *testing.T) {
+	for kind, tops := range map[string]func(small string) (ws, root string){
+		"root":      func(small string) (string, string) { return t.TempDir(), filepath.Join(small, "root") },
+		"workspace": func(small string) (string, string) { return small, filepath.Join(t.TempDir(), "root") },
+		"both":      func(small string) (string, string) { return small, filepath.Join(small, DefaultRoot) },
+	} {
+		var failed []string
+		for at, more := 1, true; more; at++ {
+			small := t.TempDir()
+			if err := syscall.Mount("tmpfs", small, "tmpfs", 0, "size=512k,mode=0755"); err != nil {
+				t.Skip("no small filesystem can be mounted here: ", err)
+			}
+			ws, root := tops(small)
+			write(t, filepath.Join(ws, "docs/old.md"), "old")
+			write(t, filepath.Join(ws, "same.md"), "the same")
+			n, full := 0, ""
+			r := openRoot(t, Options{Workspace: ws, Root: root, Step: func(step string) {
+				if n++; n == at {
+					full = step
+					fill(t, filepath.Join(small, "filler"))
+				}
+			}})
+			s := create(t, r, id1)
+			findings, conflicts, err := publish(t.Context(), s, killed())
+			if err != nil || len(findings) > 0 {
+				failed = append(failed, full)
+			}
+			if len(conflicts) > 0 || err == nil && s.Turns() != 1 {
+				t.Errorf("%s, %s: %v, %d turns", kind, full, conflicts, s.Turns())
+			}
+			s.Leave()
+			if err := os.Remove(filepath.Join(small, "filler")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				t.Fatal(err)
+			}
+			settled(t, ws, root)
+			r.Close()
+			if err := syscall.Unmount(small, syscall.MNT_DETACH); err != nil {
+				t.Error(err)
+			}
+			more = full != ""
+		}
+		got := strings.Join(slices.Compact(failed), ", ")
+		if want := map[string]string{
+			"root":      "copy, lock, check, prepare, write marker, copy beside, sync evidence, append turn.end",
+			"workspace": "copy, lock, check, prepare, write marker, copy beside",
+			"both":      "copy, lock, check, prepare, write marker, sync evidence, append turn.end",
+		}[kind]; got != want {
+			t.Errorf("a full %s was met at %s, want %s", kind, got, want)
+		}
+	}
+}
+
+// fill takes the last byte of a filesystem.
+func fill(t *testing.T, path string) {
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for size := 64 << 10; size > 0; {
+		if _, err := f.Write(make([]byte, size)); err != nil {
+			size /= 2
+		}
+	}
+}
