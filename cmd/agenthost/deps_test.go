@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"host/policy":            {"capability", "ledger", "host/archive"},
 	"host/session":           {"capability", "ledger", "host/record", "host/internal/beneath"},
 	"host/internal/gate":     {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
-	"host/internal/govfs":    {"host/internal/gate"},
+	"host/internal/govfs":    {"abi", "host/record", "host/internal/gate"},
 	"host/internal/hostcall": {"abi", "host/internal/gate"},
 	"host/internal/compile":  {"host/internal/meter"},
 	"host": {
@@ -44,6 +44,7 @@ var doors = map[string][]string{
 	"github.com/urfave/cli/v2":         {"cmd/agenthost"},
 	"github.com/google/jsonschema-go":  {"cmd/agenthost"},
 	"golang.org/x/term":                {"cmd/agenthost"},
+	"golang.org/x/mod":                 {"ledger"},
 	"golang.org/x/sys":                 {"host/internal/beneath"},
 	"github.com/rogpeppe/go-internal":  {},
 }

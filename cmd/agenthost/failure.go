@@ -1,6 +1,13 @@
 package main
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/ledger"
+)
 
 // Exit statuses, as DESIGN.md's table has them. 130 and 143 are what a signal
 // leaves behind.
@@ -18,10 +25,11 @@ const (
 // failure is why a command ends with a status other than 0: what went wrong and
 // where, what to do, and the status.
 type failure struct {
-	message string
+	message string // empty when all was said already
 	hint    string // empty when nothing is known to help
 	code    int
-	err     error // the cause, or nil
+	err     error      // the cause, or nil
+	also    []*failure // further mistakes of the same kind
 }
 
 func (f *failure) Error() string { return f.message }
@@ -39,9 +47,59 @@ func flagValueError(err error) error {
 
 // explain finds the words and the status for any error a command returns.
 func explain(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
+	var (
+		f         *failure
+		violation *capability.Violation
+		grant     *capability.GrantError
+		manifest  *archive.ManifestError
+		pkg       *archive.PackageError
+		rule      *policy.Error
+		broken    *ledger.IntegrityError
+	)
+	switch {
+	case errors.As(err, &f):
 		return f
+	case errors.As(err, &violation):
+		f = &failure{message: violation.Error(), code: exitBlocked}
+		if violation.SmallestGrant != "" {
+			f.hint = "the smallest grant that allows it is " + violation.SmallestGrant
+		}
+	case errors.As(err, &manifest):
+		f = manifestFailure(manifest)
+		for _, m := range manifest.Also {
+			f.also = append(f.also, manifestFailure(m))
+		}
+	case errors.As(err, &pkg):
+		f = &failure{message: located("package", pkg.Where, pkg.What), hint: pkg.Hint, code: exitUsage}
+		if f.hint == "" {
+			f.hint = "make it anew with agenthost package pack"
+		}
+	case errors.As(err, &rule):
+		f = &failure{message: rule.Error(), hint: rule.Hint, code: exitUsage}
+	case errors.As(err, &grant):
+		f = &failure{message: grant.Error(), hint: grant.Hint, code: exitUsage}
+	case errors.As(err, &broken):
+		f = &failure{message: broken.Error(), hint: "the entries before it are intact; do not trust what comes after", code: exitIntegrity}
+	case errors.Is(err, policy.ErrNotAccepted):
+		f = &failure{message: err.Error(), hint: "accept it with --accept DIGEST, or run it with --without execute", code: exitRefused}
+	default:
+		f = &failure{message: err.Error(), code: exitHost}
 	}
-	return &failure{message: err.Error(), code: exitHost, err: err}
+	f.err = err
+	return f
+}
+
+func manifestFailure(m *archive.ManifestError) *failure {
+	f := &failure{message: located(archive.ManifestName, m.Where, m.What), hint: m.Hint, code: exitUsage}
+	if f.hint == "" {
+		f.hint = "agenthost schema manifest describes what can stand there"
+	}
+	return f
+}
+
+func located(what, where, why string) string {
+	if where == "" {
+		return what + ": " + why
+	}
+	return what + ": " + where + ": " + why
 }

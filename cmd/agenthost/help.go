@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/host"
 )
 
 const appDescription = `An agent is a WebAssembly program in a package. It holds no right of its own:
@@ -107,5 +109,5 @@ func documented(f cli.Flag) cli.DocGenerationFlag {
 }
 
 func versionText() string {
-	return fmt.Sprintf("agenthost %s (%s, %s/%s)\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("agenthost %s (%s, %s/%s)\n", host.Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -195,8 +195,23 @@ func (l *line) unknownFlag(app *cli.App, spelled string) error {
 		hint = fmt.Sprintf("did you mean %s?", near)
 	} else if len(l.path) == 0 || len(l.choices(app)) > 0 {
 		hint = "flags of a command come after its name; " + hint
+	} else if len(l.operands) > 0 {
+		hint += `; put "--" in front of words that are no flags`
 	}
 	return usageError(message, hint)
+}
+
+// checkEnvironment reports a variable of a global switch that says neither yes
+// nor no; the library would name neither variable nor way out.
+func checkEnvironment(flags []cli.Flag, getenv func(string) string) error {
+	for _, f := range flags {
+		for _, name := range documented(f).GetEnvVars() {
+			if value := getenv(name); !takesValue(f) && value != "" && !isBool(value) {
+				return usageError(fmt.Sprintf("%s is %q, not true or false", name, value), "unset it, or set it to true")
+			}
+		}
+	}
+	return nil
 }
 
 // spellings are the ways a flag is written.

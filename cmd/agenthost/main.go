@@ -16,12 +16,14 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/host"
 )
 
-// version is what --version prints.
-const version = "0.1.0"
-
 func main() {
+	if status, ok := host.Helper(os.Args, os.Stdin, os.Stdout); ok {
+		os.Exit(status)
+	}
 	ctx, stop := interruptible(context.Background())
 	status := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
@@ -41,7 +43,11 @@ type program struct {
 
 // commands is everything agenthost can do, in the order help shows it.
 func (p *program) commands() []*cli.Command {
-	return []*cli.Command{}
+	return []*cli.Command{
+		p.packageCommand(),
+		p.policyCommand(),
+		p.schemaCommand(),
+	}
 }
 
 // globals are the flags every command takes, anywhere on its line. Each has an
@@ -74,7 +80,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		err = &failure{message: "interrupted", code: sig.status(), err: err}
 	}
 	f := explain(err)
-	p.term.failure(f)
+	if f.message != "" { // all was said
+		p.term.failure(f)
+	}
 	return f.code
 }
 
@@ -92,6 +100,9 @@ func (p *program) dispatch(ctx context.Context, args []string) error {
 	case l.version:
 		p.term.text(versionText())
 		return nil
+	}
+	if err := checkEnvironment(app.Flags, os.Getenv); err != nil {
+		return err
 	}
 	p.rest = l.rest
 	return app.RunContext(ctx, l.normalized(app.Name))

@@ -71,11 +71,15 @@ func (t *terminal) note(format string, args ...any) {
 	}
 }
 
-// failure prints what went wrong and, if anything is known to help, what to do.
+// failure prints what went wrong and, if anything is known to help, what to do;
+// then the same for further mistakes.
 func (t *terminal) failure(f *failure) {
 	t.diagnostic("31", "agenthost:", " "+escape(f.message))
 	if f.hint != "" {
 		t.diagnostic("36", "agenthost: hint:", " "+escape(f.hint))
+	}
+	for _, more := range f.also {
+		t.failure(more)
 	}
 }
 

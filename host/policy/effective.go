@@ -63,6 +63,9 @@ type layer struct {
 	source, prefix string
 }
 
+// flagForbid is the source of patterns that a run forbids.
+const flagForbid = "--forbid"
+
 func layers(p *Policy, narrow Narrow, s Scope) []layer {
 	var list []layer
 	if p.Capabilities != nil {
@@ -84,7 +87,7 @@ func layers(p *Policy, narrow Narrow, s Scope) []layer {
 				run.AllowExecute = false
 			}
 		}
-		list = append(list, layer{run, "--forbid", ""})
+		list = append(list, layer{run, flagForbid, ""})
 	}
 	if len(s.Never) > 0 {
 		never := capability.AsAsked()
@@ -115,7 +118,7 @@ func outline(asked capability.Grants, p *Policy, narrow Narrow, s Scope) (grante
 		granted.Read = within(granted.Read, capability.Read, c.Read, &withheld)
 		granted.Write = within(granted.Write, capability.Write, c.Write, &withheld)
 		granted.Execute = slices.DeleteFunc(slices.Clone(granted.Execute), func(cmd capability.Command) bool {
-			return !contains(c.Execute, cmd)
+			return !allows(c.Execute, cmd)
 		})
 		granted.Forbidden = slices.Concat(granted.Forbidden, c.Forbidden)
 	}
@@ -130,7 +133,7 @@ func outline(asked capability.Grants, p *Policy, narrow Narrow, s Scope) (grante
 		}
 	}
 	for _, cmd := range asked.Execute {
-		if !contains(granted.Execute, cmd) {
+		if !allows(granted.Execute, cmd) {
 			withheld = append(withheld, string(capability.Execute)+" "+cmd.String())
 		}
 	}
@@ -152,6 +155,14 @@ func within(asked []string, op capability.Op, allowed []string, withheld *[]stri
 	return asked
 }
 
-func contains(list []capability.Command, cmd capability.Command) bool {
-	return slices.ContainsFunc(list, func(c capability.Command) bool { return slices.Equal(c, cmd) })
+// allows reports whether one of the rules is cmd, or permits it as it stands.
+func allows(rules []capability.Command, cmd capability.Command) bool {
+	if slices.ContainsFunc(rules, func(c capability.Command) bool { return slices.Equal(c, cmd) }) {
+		return true
+	}
+	e, err := capability.New(capability.Grants{Execute: rules})
+	if err == nil {
+		_, err = e.CheckExec(cmd)
+	}
+	return err == nil
 }

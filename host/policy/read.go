@@ -95,7 +95,7 @@ func Parse(source string, data []byte) (*Policy, error) {
 		archive.LimitsKey("limits", &p.Limits),
 		archive.TextsKey("env", &p.Env),
 		archive.TextsKey("path", &p.Path),
-		archive.RefusedKey("require_signature", "not in this version", "leave it out; --policy with accept pins packages by digest"),
+		archive.RefusedKey("require_signature", "not in this version", "leave it out; accept pins packages by their digest"),
 	)
 	var mistake *archive.ManifestError
 	if errors.As(err, &mistake) {
@@ -167,7 +167,11 @@ func grantError(source, prefix string, err error) error {
 	if !errors.As(err, &g) {
 		return fmt.Errorf("%s: %w", source, err)
 	}
-	return &Error{source, prefix + g.Field, fmt.Sprintf("%q: %s", g.Pattern, g.Reason), g.Hint}
+	where := prefix + g.Field
+	if source == flagForbid {
+		where = "" // the pattern says which
+	}
+	return &Error{source, where, fmt.Sprintf("%q %s", g.Pattern, g.Reason), g.Hint}
 }
 
 var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

@@ -1,0 +1,75 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/session"
+)
+
+// operands are the command's operands, what followed "--" included: at least
+// least and at most most of them (-1: any number).
+func (p *program) operands(c *cli.Context, least, most int) ([]string, error) {
+	given := append(c.Args().Slice(), p.rest...)
+	name := strings.TrimPrefix(c.Command.HelpName, "agenthost ")
+	switch {
+	case len(given) < least:
+		return nil, usageError(fmt.Sprintf("%s needs %s", name, c.Command.ArgsUsage), fmt.Sprintf("agenthost %s --help explains it", name))
+	case most >= 0 && len(given) > most:
+		return nil, usageError(fmt.Sprintf("%s does not take %q", name, given[most]), fmt.Sprintf("agenthost %s --help explains it", name))
+	}
+	return given, nil
+}
+
+func (p *program) noOperands(c *cli.Context) error {
+	_, err := p.operands(c, 0, 0)
+	return err
+}
+
+// openPackage opens the package that is the command's only operand.
+func (p *program) openPackage(c *cli.Context) (*archive.Package, error) {
+	given, err := p.operands(c, 1, 1)
+	if err != nil {
+		return nil, err
+	}
+	pkg, err := archive.OpenPath(given[0])
+	if err != nil {
+		return nil, openError(given[0], err)
+	}
+	return pkg, nil
+}
+
+// openRoot opens the workspace and the root beneath it that the global flags
+// name. It makes neither.
+func (p *program) openRoot() (*session.Root, error) {
+	workspace := p.workspace
+	if workspace == "" {
+		workspace = "."
+	}
+	root, err := session.OpenRoot(session.Options{Workspace: workspace, Root: p.root})
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+		return nil, usageError(err.Error(), "name an existing folder with --workspace")
+	}
+	return root, err
+}
+
+// openError is why a file or folder that was named could not be opened. What is
+// wrong in it is left as it is.
+func openError(name string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if _, serr := os.Lstat(name); errors.Is(serr, fs.ErrNotExist) {
+			return &failure{message: name + ": no such file or folder", hint: "names are relative to the current folder", code: exitUsage, err: err}
+		}
+	case errors.Is(err, fs.ErrPermission):
+		return &failure{message: err.Error(), hint: "agenthost runs as you and needs your right to read and write it", code: exitUsage, err: err}
+	}
+	return err
+}

@@ -1,0 +1,180 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
+)
+
+func policyFlag() cli.Flag {
+	return &cli.StringFlag{Name: "policy", Usage: "the policy `FILE` (default: control/policy.json of the root, else the built-in one)"}
+}
+
+func (p *program) policyCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "policy",
+		Usage: "what this machine grants, and what that means for a package",
+		Subcommands: []*cli.Command{
+			{
+				Name:  "show",
+				Usage: "print the policy that holds",
+				Description: `A manifest asks, the policy grants: a package gets what both allow. A key that is
+left out of a policy keeps its built-in value. With --json the policy is printed
+as a file that says the same; it is a good one to start from.`,
+				Flags:  []cli.Flag{policyFlag()},
+				Action: p.policyShow,
+			},
+			{
+				Name:      "check",
+				Usage:     "say what a package would be answered, and why",
+				ArgsUsage: "PKG read|write|execute SUBJECT…",
+				Description: `SUBJECT is a name in the workspace, or the words of a command after execute; put
+"--" in front of words that begin with a dash. The answer comes from the function
+that decides while an agent runs, and is printed with the entry that the ledger
+would get. Status 0 if it is allowed, 3 if not. Commands are judged as if the
+package had been accepted.`,
+				Flags: []cli.Flag{
+					policyFlag(),
+					&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
+					&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
+				},
+				Action: p.policyCheck,
+			},
+		},
+	}
+}
+
+// policyInForce reads the policy that --policy names, or else the root's.
+func (p *program) policyInForce(c *cli.Context) (*policy.Policy, error) {
+	if file := c.String("policy"); file != "" {
+		return policy.Load(file, "")
+	}
+	root, err := p.openRoot()
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return policy.Load("", root.Path())
+}
+
+func (p *program) policyShow(c *cli.Context) error {
+	if err := p.noOperands(c); err != nil {
+		return err
+	}
+	pol, err := p.policyInForce(c)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.term.value(pol)
+	}
+	p.term.line("policy %s, %s", pol.Source, pol.SHA256)
+	if pol.Capabilities == nil {
+		p.term.line("grants reading and writing in the workspace as packages ask")
+		p.term.line("grants commands to packages that are accepted, as they ask")
+	} else {
+		p.list("grants at most", rightsInWords(*pol.Capabilities))
+	}
+	p.list("hides from every package", pol.Withhold)
+	var accepted []string
+	for _, a := range pol.Accept {
+		accepted = append(accepted, a.ID+"@"+a.SHA256.String())
+	}
+	p.list("accepts", accepted)
+	p.list("limits every turn to", limitsInWords(pol.Limits))
+	p.list("lets commands see the variables", pol.Env)
+	p.list("looks up commands in", pol.Path)
+	return nil
+}
+
+func limitsInWords(l archive.Limits) []string {
+	var words []string
+	add := func(name, value string) {
+		if value != "0" && value != "0B" && value != "0s" {
+			words = append(words, name+" "+value)
+		}
+	}
+	add("memory", l.Memory.String())
+	add("time", l.Time.String())
+	add("fuel", fmt.Sprint(l.Fuel))
+	add("output_bytes", l.OutputBytes.String())
+	add("output_files", fmt.Sprint(l.OutputFiles))
+	add("result_bytes", l.ResultBytes.String())
+	add("entries", fmt.Sprint(l.Entries))
+	add("call_depth", fmt.Sprint(l.CallDepth))
+	return words
+}
+
+func (p *program) policyCheck(c *cli.Context) error {
+	given, err := p.operands(c, 3, -1)
+	if err != nil {
+		return err
+	}
+	op, err := parseRight(given[1])
+	if err != nil {
+		return err
+	}
+	if op != capability.Execute && len(given) > 3 {
+		return usageError(fmt.Sprintf("policy check %s takes one name, and %q is another", op, given[3]), "ask once for each name")
+	}
+	narrow, err := narrowing(c)
+	if err != nil {
+		return err
+	}
+	narrow.Accepted = true
+	pol, err := p.policyInForce(c)
+	if err != nil {
+		return err
+	}
+	pkg, err := archive.OpenPath(given[0])
+	if err != nil {
+		return openError(given[0], err)
+	}
+	defer pkg.Close()
+	enforcer, _, _, err := policy.Effective(pkg.Manifest, pol, narrow, policy.Scope{})
+	if err != nil {
+		return err
+	}
+	v, err := judge(enforcer, op, given[2:])
+	if err != nil {
+		return err
+	}
+	if !p.json {
+		p.showVerdict(v)
+	} else if err := p.term.value(v); err != nil {
+		return err
+	}
+	if op == capability.Execute && v.Allowed && !pol.Accepts(pkg.Manifest.ID, pkg.Digest) {
+		p.term.note("a run needs --accept %s first", short(pkg.Digest))
+	}
+	if !v.Allowed {
+		return &failure{code: exitBlocked}
+	}
+	return nil
+}
+
+// narrowing reads the flags that take rights away from one run.
+func narrowing(c *cli.Context) (policy.Narrow, error) {
+	narrow := policy.Narrow{Forbid: c.StringSlice("forbid")}
+	for _, right := range c.StringSlice("without") {
+		op, err := parseRight(right)
+		if err != nil {
+			return narrow, err
+		}
+		narrow.Without = append(narrow.Without, op)
+	}
+	return narrow, nil
+}
+
+func parseRight(word string) (capability.Op, error) {
+	for _, op := range []capability.Op{capability.Read, capability.Write, capability.Execute} {
+		if word == string(op) {
+			return op, nil
+		}
+	}
+	return "", usageError(fmt.Sprintf("%q is not a right", word), "one of read, write, execute")
+}

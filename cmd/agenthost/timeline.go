@@ -1,0 +1,175 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// timeline turns the entries of a ledger into lines a person reads: when, what,
+// how it was decided, on which name, with which content.
+type timeline struct {
+	began time.Time
+	turn  int
+}
+
+// rows gives the lines for the next entry. Times are since the first entry.
+func (t *timeline) rows(e ledger.Entry) []string {
+	if t.began.IsZero() {
+		t.began = e.Time
+	}
+	var rows []string
+	if e.Turn != t.turn && e.Turn != 0 {
+		t.turn = e.Turn
+		rows = append(rows, fmt.Sprintf("turn %d", e.Turn))
+	}
+	body, err := record.Decode(e)
+	if err != nil {
+		return append(rows, t.row(e, e.Kind, "", "cannot be read: "+err.Error()))
+	}
+	switch b := body.(type) {
+	case record.SessionOpen:
+		return append(rows,
+			fmt.Sprintf("session %s, %s", e.Session, e.Time.Format(time.RFC3339)),
+			fmt.Sprintf("package %s %s %s", b.Package.ID, b.Package.Version, short(b.Package.SHA256)),
+			fmt.Sprintf("plane %s, agenthost %s, %s on %s", b.Plane, b.Agenthost, b.Engine, b.Arch))
+	case record.SessionResume:
+		return append(rows, t.row(e, "resume", "", "another process goes on"))
+	case record.TurnBegin:
+		rows = append(rows, t.row(e, "begin", "", began(b)))
+		for _, in := range b.Inputs {
+			rows = append(rows, t.row(e, "input", "declared", content(in.Path, in.SHA256, in.Size)))
+		}
+		for _, out := range b.Outputs {
+			rows = append(rows, t.row(e, "output", "declared", out.Path+", "+out.Role))
+		}
+		return rows
+	case record.Op:
+		return append(rows, t.row(e, b.Op, b.Decision, operation(b)))
+	case record.Digest:
+		return append(rows, t.row(e, "content", "", strings.TrimSpace(fmt.Sprintf("%s of entry %d, %s, %s", b.Path, b.Of, short(b.SHA256), bytesText(b.Size)))))
+	case record.Stderr:
+		cut := ""
+		if b.Truncated {
+			cut = ", cut"
+		}
+		return append(rows, t.row(e, "stderr", "", bytesText(b.Size)+cut))
+	case record.TurnEnd:
+		for _, p := range b.Publish {
+			rows = append(rows, t.row(e, "publish", p.Role, content(p.Path, p.SHA256, p.Size)))
+		}
+		return append(rows, t.row(e, "end", b.Status, ended(b)))
+	case record.Violation:
+		return append(rows, t.row(e, b.Operation, record.Violated, b.Subject+": "+b.Rule))
+	case record.TurnEvidence:
+		return append(rows, t.row(e, "evidence", "", evidence(b)))
+	case record.Recovered:
+		return append(rows, t.row(e, "recovered", "", fmt.Sprintf("%s set aside from byte %d, kept as %s", bytesText(b.Length), b.Offset, b.File)))
+	case record.Erased:
+		return append(rows, t.row(e, "erased", "", short(b.Blob)+": "+b.Why))
+	case record.SessionClose:
+		return append(rows, t.row(e, "close", "", count(int(b.Turns), "turn")))
+	}
+	return append(rows, t.row(e, e.Kind, "", ""))
+}
+
+func (t *timeline) row(e ledger.Entry, what, decision, rest string) string {
+	since := fmt.Sprintf("%+.3fs", e.Time.Sub(t.began).Seconds())
+	return strings.TrimRight(fmt.Sprintf("%10s  %-9s  %-9s  %s", since, what, decision, rest), " ")
+}
+
+func began(b record.TurnBegin) string {
+	text := "as of " + b.AsOf
+	if b.WorkOrder != "" {
+		text += ", work order " + b.WorkOrder
+	}
+	if b.Accepted != "" {
+		text += ", accepted by " + b.Accepted
+	}
+	if b.DryRun {
+		text += ", dry run"
+	}
+	if b.Strict {
+		text += ", strict"
+	}
+	return text
+}
+
+func operation(b record.Op) string {
+	text := b.Path
+	if b.To != "" {
+		text += " → " + b.To
+	}
+	if b.Flags != "" && b.Flags != "read" {
+		text += " (" + b.Flags + ")"
+	}
+	if b.SHA256 != nil {
+		text += "  " + short(*b.SHA256)
+	}
+	if b.Size != nil {
+		text += "  " + bytesText(*b.Size)
+	}
+	if b.Rule != "" {
+		text += ": " + b.Rule
+	}
+	if b.Errno != record.ErrnoSuccess && b.Decision != record.Violated && b.Decision != record.Hidden {
+		text += "  " + b.Errno
+	}
+	if b.Count > 0 {
+		text += fmt.Sprintf("  %d more of these", b.Count)
+	}
+	return text
+}
+
+func ended(b record.TurnEnd) string {
+	text := b.Code
+	if b.Limit != "" {
+		text += " " + b.Limit
+	}
+	if b.Exit != nil {
+		text += fmt.Sprintf(" %d", *b.Exit)
+	}
+	if b.Message != "" {
+		text += ": " + b.Message
+	}
+	usage := fmt.Sprintf("fuel %d, memory %s, %.3fs", b.Fuel, bytesText(b.MemoryBytes), time.Duration(b.WallNS).Seconds())
+	return strings.TrimPrefix(strings.TrimSpace(text)+"; "+usage, "; ")
+}
+
+func evidence(b record.TurnEvidence) string {
+	return fmt.Sprintf("entries %d to %d, %s, %s, %s, %s, fence %s", b.From, b.To,
+		count(len(b.RealizedReads), "read"), count(len(b.RealizedWrites), "write"),
+		count(len(b.Violations), "violation"), count(len(b.Hidden), "hidden name"), b.Fence)
+}
+
+func content(path string, h ledger.Hash, size int64) string {
+	return fmt.Sprintf("%s  %s  %s", path, short(h), bytesText(size))
+}
+
+// short is enough of a digest to tell it from others by eye, and to accept a
+// package by.
+func short(h ledger.Hash) string { return h.String()[:len("sha256:")+12] }
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+func bytesText(n int64) string {
+	switch {
+	case n == 1:
+		return "1 byte"
+	case n < 10_000:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 10<<20:
+		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
+	case n < 10<<30:
+		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
+}
