@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/ledger"
@@ -55,6 +56,8 @@ func explain(err error) *failure {
 		pkg       *archive.PackageError
 		rule      *policy.Error
 		broken    *ledger.IntegrityError
+		request   *host.RequestError
+		module    *host.ModuleError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -74,6 +77,10 @@ func explain(err error) *failure {
 		if f.hint == "" {
 			f.hint = "make it anew with agenthost package pack"
 		}
+	case errors.As(err, &request):
+		f = &failure{message: request.What, hint: request.Hint, code: exitUsage}
+	case errors.As(err, &module):
+		f = &failure{message: module.Error(), hint: "build the agent with an ordinary toolchain for WASI preview 1", code: exitUsage}
 	case errors.As(err, &rule):
 		f = &failure{message: rule.Error(), hint: rule.Hint, code: exitUsage}
 	case errors.As(err, &grant):

@@ -2,11 +2,10 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -23,82 +22,22 @@ type verdict struct {
 	Entry         json.RawMessage `json:"entry"` // the members of the ledger's entry
 }
 
-// judge asks the enforcer what a guest would be answered. Names are those of the
-// workspace, or as the guest sees them, with "/" in front.
+// judge asks the host what an agent would be answered. Names are those of the
+// workspace, or as the agent sees them, with "/" in front.
 func judge(e *capability.Enforcer, op capability.Op, words []string) (verdict, error) {
 	v := verdict{Op: op, Subject: words[0]}
-	entry := record.Op{Op: record.OpOpen, Via: record.ViaWASI, Errno: record.ErrnoSuccess}
-	var err error
-	var grant capability.Grant
+	var a host.Answer
 	if op == capability.Execute {
 		v.Subject = capability.Command(words).String()
-		entry.Op, entry.Via, entry.Path = record.OpExec, record.ViaABI, v.Subject
-		grant, err = e.CheckExec(words)
+		a = host.AskExec(e, words)
 	} else {
-		entry.Path = ledgerName(words[0])
-		entry.Flags = string(op)
-		if op == capability.Write {
-			entry.Flags = "write,create,trunc"
-		}
-		if v.Decision, v.Rule = withoutGrant(e, op, entry.Path); v.Decision == "" {
-			grant, err = e.Check(op, entry.Path)
-		}
+		a = host.Ask(e, op, words[0])
 	}
-	var refused *capability.Violation
-	switch {
-	case v.Decision == record.InPkg && op == capability.Write:
-		entry.Errno = "rofs"
-	case v.Decision != "":
-		v.Allowed = true
-	case err == nil:
-		v.Allowed, v.Decision, v.Grant = true, record.Granted, grant.Pattern
-	case !errors.As(err, &refused):
-		return v, err
-	default:
-		v.Decision, entry.Errno = record.Violated, "perm"
-		if op == capability.Read && !refused.Forbidden {
-			v.Decision, entry.Errno = record.Hidden, "noent"
-		}
-		v.Rule, v.SmallestGrant = refused.Rule, refused.SmallestGrant
-		entry.Rule, entry.SmallestGrant = v.Rule, v.SmallestGrant
-	}
-	entry.Decision = v.Decision
-	v.Entry, err = ledger.Encode(entry)
+	v.Allowed, v.Decision, v.Grant = a.Allowed, a.Entry.Decision, a.Grant
+	v.Rule, v.SmallestGrant = a.Entry.Rule, a.Entry.SmallestGrant
+	var err error
+	v.Entry, err = ledger.Encode(a.Entry)
 	return v, err
-}
-
-// ledgerName is how a ledger spells what the guest calls name.
-func ledgerName(name string) string {
-	name = strings.TrimPrefix(name, "/")
-	if rest, ok := strings.CutPrefix(name, "out/"); ok {
-		return "output/<session_id>/" + rest
-	}
-	if rest, ok := strings.CutPrefix(name, ".agenthost/pkg/"); ok {
-		return "pkg:" + rest
-	}
-	if rest, ok := strings.CutPrefix(name, ".agenthost/deps/"); ok {
-		return "deps:" + rest
-	}
-	return name
-}
-
-// withoutGrant decides on the names that need none: what the session made itself
-// and what lies in packages.
-func withoutGrant(e *capability.Enforcer, op capability.Op, name string) (decision, rule string) {
-	switch {
-	case strings.HasPrefix(name, "pkg:"), strings.HasPrefix(name, "deps:"):
-		if op == capability.Write {
-			return record.InPkg, "packages are read-only"
-		}
-		return record.InPkg, ""
-	case strings.HasPrefix(name, "tmp/"):
-		return record.Own, ""
-	case strings.HasPrefix(name, "output/<session_id>/"):
-		if _, forbidden := e.Forbids(name); !forbidden {
-			return record.Own, ""
-		}
-	}
-	return "", ""
 }
 
 // showVerdict prints a verdict for people.

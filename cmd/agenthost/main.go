@@ -44,6 +44,7 @@ type program struct {
 // commands is everything agenthost can do, in the order help shows it.
 func (p *program) commands() []*cli.Command {
 	return []*cli.Command{
+		p.runCommand(),
 		p.packageCommand(),
 		p.policyCommand(),
 		p.schemaCommand(),

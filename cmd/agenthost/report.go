@@ -1,0 +1,209 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
+)
+
+// report tells how a turn went: the result on standard output, the rest on
+// standard error.
+func (p *program) report(root *session.Root, plane string, r *host.Result, output string) error {
+	for _, f := range r.Published {
+		p.term.note("published %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
+	}
+	kept := false
+	for _, f := range r.Withheld {
+		if r.Status == record.StatusDryRun {
+			p.term.note("would publish %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
+		} else {
+			kept = true
+		}
+	}
+	p.term.note("%s; fuel %s, %s", callsInWords(r), quantity(r.Fuel), r.Duration.Round(time.Millisecond))
+	p.term.note("session %s (agenthost ledger show @last)", r.Session)
+	if outDir, ok := publishedOut(r); ok {
+		if output == "" {
+			output = filepath.Join(shown(root.Path()), filepath.FromSlash(outDir))
+		}
+		p.term.note("files are in %s", output)
+	}
+	if kept {
+		p.term.note("what it wrote is kept in %s", filepath.Join(shown(root.Path()), "planes", plane, "sessions", r.Session, "blocked"))
+	}
+	var failed *failure
+	if r.Status != record.StatusOK && r.Status != record.StatusDryRun {
+		failed = &failure{message: r.Message, hint: r.Hint, code: statusOf(r)}
+	}
+	if p.json {
+		return p.envelope(r.Envelope(), failed)
+	}
+	if r.Output != nil {
+		p.term.out(r.Output)
+	}
+	if r.Message != "" && failed == nil {
+		p.term.failure(&failure{message: r.Message, hint: r.Hint})
+	}
+	return orNil(failed)
+}
+
+// envelope prints e, and then fails with f where there is one.
+func (p *program) envelope(e host.Envelope, f *failure) error {
+	if err := p.term.value(e); err != nil {
+		return err
+	}
+	return orNil(f)
+}
+
+// orNil keeps a nil failure from becoming an error that is not nil.
+func orNil(f *failure) error {
+	if f == nil {
+		return nil
+	}
+	return f
+}
+
+// statusOf is the exit status of a turn that did not end well.
+func statusOf(r *host.Result) int {
+	switch {
+	case r.Status == record.StatusBlocked:
+		return exitBlocked
+	case r.Code == record.CodeLimit:
+		return exitLimit
+	case r.Code == record.CodeHost:
+		return exitHost
+	case r.Status == record.StatusRefused:
+		return exitRefused
+	}
+	return exitGuest
+}
+
+func callsInWords(r *host.Result) string {
+	words := count(int(r.Calls), "call") + " mediated"
+	if r.Refused > 0 {
+		words += fmt.Sprintf(", %d hidden or refused", r.Refused)
+	}
+	return words
+}
+
+// quantity shortens a large number.
+func quantity(n int64) string {
+	for _, unit := range []struct {
+		size int64
+		name string
+	}{{1_000_000_000, "G"}, {1_000_000, "M"}, {1_000, "k"}} {
+		if n >= unit.size {
+			return fmt.Sprintf("%.1f%s", float64(n)/float64(unit.size), unit.name)
+		}
+	}
+	return fmt.Sprint(n)
+}
+
+// guestPath spells a published path as the agent does.
+func guestPath(r *host.Result, path string) string {
+	if rest, ok := strings.CutPrefix(path, "output/"+r.Session+"/"); ok {
+		return "out/" + rest
+	}
+	return path
+}
+
+// publishedOut is the folder of what was published under out/.
+func publishedOut(r *host.Result) (string, bool) {
+	folder := "output/" + r.Session
+	for _, f := range r.Published {
+		if strings.HasPrefix(f.Path, folder+"/") {
+			return folder, true
+		}
+	}
+	return "", false
+}
+
+// shown is a path for people: relative to the current folder where it lies
+// beneath it.
+func shown(path string) string {
+	here, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(here, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return path
+	}
+	return rel
+}
+
+// makeOutput makes the folder of -o, before anything else is.
+func makeOutput(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return usageError("-o: "+err.Error(), "name a folder that can be made or written with -o DIR")
+	}
+	return nil
+}
+
+// copyOutput copies what was published under out/ into a folder of the user's.
+// Names come from the agent: they are made beneath the folder and nowhere else.
+func copyOutput(root *session.Root, r *host.Result, dir string) error {
+	from, err := os.OpenRoot(root.Path())
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	to, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer to.Close()
+	for _, f := range r.Published {
+		name, mine := strings.CutPrefix(f.Path, "output/"+r.Session+"/")
+		if !mine {
+			continue
+		}
+		if err := copyFile(from, f.Path, to, name, f.Executable); err != nil {
+			return &failure{
+				message: fmt.Sprintf("copy %s to %s: %v", name, dir, err),
+				hint:    "the turn is committed: its files are in " + filepath.Join(shown(root.Path()), "output", r.Session),
+				code:    exitHost, err: err,
+			}
+		}
+	}
+	return nil
+}
+
+func copyFile(from *os.Root, old string, to *os.Root, name string, executable bool) error {
+	src, err := from.Open(old)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	if err := to.MkdirAll(filepath.Dir(filepath.FromSlash(name)), 0o755); err != nil {
+		return err
+	}
+	if info, err := to.Lstat(name); err == nil && !info.Mode().IsRegular() {
+		return errors.New("something else has that name")
+	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	mode := fs.FileMode(0o644)
+	if executable {
+		mode = 0o755
+	}
+	temp := name + ".agenthost-new"
+	dst, err := to.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(dst, src)
+	if err := errors.Join(err, dst.Close()); err != nil {
+		return errors.Join(err, to.Remove(temp))
+	}
+	return to.Rename(temp, name)
+}

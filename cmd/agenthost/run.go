@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
+)
+
+func (p *program) runCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "run",
+		Usage:     "run one turn of an agent",
+		ArgsUsage: "PKG [-- ARG…]",
+		Description: `PKG is a packed package, a folder with a manifest.json, or a WebAssembly module
+(which gets no rights but its own output). The agent sees the workspace as /, its
+package at /.agenthost/pkg, its output folder at /out and scratch at /tmp. What it
+writes is published when the turn has ended and only if it is exactly what was
+declared; else nothing is published, and the status is 3. Standard output is the
+agent's result, byte for byte; its messages go to standard error behind "guest| ".`,
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "query", Usage: "what to ask the agent, as `JSON`; @FILE reads a file, - standard input"},
+			&cli.StringFlag{Name: "prompt", Usage: "what to ask the agent, as plain `TEXT`"},
+			&cli.StringSliceFlag{Name: "input", Usage: "declare the inputs that `GLOB` matches, instead of the manifest's"},
+			&cli.StringSliceFlag{Name: "declare", Usage: "declare one more output, `PATH[=ROLE]`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "copy what was published under out/ into the folder `DIR`"},
+			&cli.StringSliceFlag{Name: "library", Usage: "the package `FILE` of a library the agent depends on"},
+			&cli.StringFlag{Name: "plane", Usage: "the plane to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
+			&cli.StringFlag{Name: "work-order", Usage: "the work order `ID` the turn belongs to, WO-…"},
+			policyFlag(),
+			&cli.StringFlag{Name: "accept", Usage: "accept the package with this `DIGEST` (12 digits are enough) for what leaves the root"},
+			&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
+			&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
+			&cli.BoolFlag{Name: "strict", Usage: "make hidden opens and undeclared reads violations"},
+			&cli.BoolFlag{Name: "dry-run", Usage: "publish nothing; say what would be"},
+			&cli.StringFlag{Name: "as-of", Usage: "the agent's clock starts at this `TIME`, as 2026-01-02T15:04:05Z"},
+			&cli.StringFlag{Name: "seed", Usage: "32 bytes in `HEX` behind the agent's random numbers"},
+		},
+		Action: p.runTurn,
+	}
+}
+
+// runTurn is `agenthost run`.
+func (p *program) runTurn(c *cli.Context) error {
+	switch {
+	case c.NArg() == 0:
+		return usageError("run needs PKG", "agenthost run --help explains it")
+	case c.NArg() > 1:
+		return usageError(fmt.Sprintf("run does not take %q", c.Args().Get(1)), `words for the agent come after "--"`)
+	}
+	ctx := c.Context
+	turn, err := p.turnOf(c)
+	if err != nil {
+		return err
+	}
+	seed, err := seedOf(c.String("seed"))
+	if err != nil {
+		return err
+	}
+	pkg, err := archive.OpenPath(c.Args().First())
+	if err != nil {
+		return openError(c.Args().First(), err)
+	}
+	defer pkg.Close()
+	for _, name := range c.StringSlice("library") {
+		lib, err := archive.OpenPath(name)
+		if err != nil {
+			return openError(name, err)
+		}
+		defer lib.Close()
+		turn.Libraries = append(turn.Libraries, lib)
+	}
+	plane, err := planeOf(c.String("plane"), pkg.Manifest)
+	if err != nil {
+		return err
+	}
+	root, err := p.openRoot()
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	if err := p.recover(ctx, root); err != nil {
+		return err
+	}
+	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
+		return err
+	}
+	if err := p.accept(pkg, &turn, c.String("accept")); err != nil {
+		return err
+	}
+	turn.Protected = protectedBy(root)
+	return p.runIn(ctx, root, pkg, turn, plane, seed, c.String("output"))
+}
+
+// turnOf reads the flags that say what the agent is asked.
+func (p *program) turnOf(c *cli.Context) (host.Turn, error) {
+	narrow, err := narrowing(c)
+	if err != nil {
+		return host.Turn{}, err
+	}
+	t := host.Turn{
+		Workspace: p.workspace, Prompt: c.String("prompt"), Args: p.rest, Inputs: c.StringSlice("input"),
+		WorkOrder: c.String("work-order"), Narrow: narrow, Strict: c.Bool("strict"), DryRun: c.Bool("dry-run"),
+	}
+	if t.Workspace == "" {
+		t.Workspace = "."
+	}
+	if len(t.Inputs) == 0 {
+		t.Inputs = nil
+	}
+	if c.IsSet("query") {
+		if t.Query, err = p.readQuery(c.String("query")); err != nil {
+			return t, err
+		}
+	}
+	for _, d := range c.StringSlice("declare") {
+		path, role, named := strings.Cut(d, "=")
+		if !named {
+			role = "output"
+		}
+		if path == "" || role == "" {
+			return t, usageError(fmt.Sprintf("--declare %q is not PATH or PATH=ROLE", d), "as --declare out/report.md=report")
+		}
+		t.Outputs = append(t.Outputs, archive.Output{Path: path, Role: role})
+	}
+	if asOf := c.String("as-of"); asOf != "" {
+		if t.AsOf, err = time.Parse(time.RFC3339Nano, asOf); err != nil {
+			return t, usageError(fmt.Sprintf("--as-of %q is not a time", asOf), "as 2026-01-02T15:04:05Z")
+		}
+	}
+	return t, nil
+}
+
+// readQuery takes a query from the line, a file or standard input.
+func (p *program) readQuery(value string) (json.RawMessage, error) {
+	const most = 16 << 20
+	from := func(r io.Reader, name string) (json.RawMessage, error) {
+		data, err := io.ReadAll(io.LimitReader(r, most+1))
+		if err != nil {
+			return nil, usageError("--query: "+err.Error(), "give a file that can be read")
+		}
+		if len(data) > most {
+			return nil, usageError("--query: "+name+" has more than 16 MiB", "put what is large into files, and declare them as inputs")
+		}
+		return data, nil
+	}
+	switch {
+	case value == "-":
+		return from(p.stdin, "standard input")
+	case strings.HasPrefix(value, "@"):
+		f, err := os.Open(value[1:])
+		if err != nil {
+			return nil, usageError("--query: "+err.Error(), "names are relative to the current folder; a query that begins with @ is no JSON")
+		}
+		defer f.Close()
+		return from(f, value[1:])
+	}
+	return json.RawMessage(value), nil
+}
+
+// seedOf reads --seed.
+func seedOf(text string) ([]byte, error) {
+	if text == "" {
+		return nil, nil
+	}
+	seed, err := hex.DecodeString(text)
+	if err != nil || len(seed) != 32 {
+		return nil, usageError("--seed is not 32 bytes in hexadecimal digits", "64 digits, as `openssl rand -hex 32` prints")
+	}
+	return seed, nil
+}
+
+func planeOf(flag string, m archive.Manifest) (string, error) {
+	plane := flag
+	if plane == "" {
+		plane = m.Plane
+	}
+	if plane == "" {
+		plane = session.Planes()[0]
+	}
+	for _, known := range session.Planes() {
+		if plane == known {
+			return plane, nil
+		}
+	}
+	return "", usageError(fmt.Sprintf("--plane %q is not a plane", plane), "one of "+strings.Join(session.Planes(), ", "))
+}
+
+// recover finishes what an earlier process began in the root.
+func (p *program) recover(ctx context.Context, root *session.Root) error {
+	findings, err := root.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	for _, f := range findings {
+		p.term.note("agenthost: recovery: %s", f.Message)
+	}
+	return nil
+}
+
+// protectedBy is what of the root a guest may never see where root and workspace
+// are one folder.
+func protectedBy(root *session.Root) []string {
+	if !root.Control() {
+		return []string{root.Path()}
+	}
+	return []string{root.Path() + "/control"}
+}
+
+// accept finds out whether the package may do what leaves the root, where it
+// asks for that.
+func (p *program) accept(pkg *archive.Package, turn *host.Turn, digest string) error {
+	if digest != "" {
+		if err := checkAccepted(digest, pkg); err != nil {
+			return err
+		}
+		turn.Narrow.Accepted, turn.Accepted = true, "flag"
+		return nil
+	}
+	if !policy.AsksAcceptance(pkg.Manifest, turn.Policy, turn.Narrow.Without) {
+		return nil
+	}
+	if turn.Policy.Accepts(pkg.Manifest.ID, pkg.Digest) {
+		turn.Narrow.Accepted, turn.Accepted = true, "policy"
+		return nil
+	}
+	if p.asks() {
+		if p.ask(pkg) {
+			turn.Narrow.Accepted, turn.Accepted = true, "terminal"
+			return nil
+		}
+	}
+	f := &failure{
+		message: fmt.Sprintf("%s asks to execute commands and was not accepted", pkg.Manifest.ID),
+		hint:    fmt.Sprintf("accept it with --accept %s, or run it with --without execute", short(pkg.Digest)),
+		code:    exitRefused,
+	}
+	if p.json {
+		return p.envelope(host.Envelope{
+			Status: record.StatusRefused, Code: record.CodeNotAccepted, Published: []host.Published{},
+			Error: &host.EnvelopeError{Message: f.message, Hint: f.hint},
+		}, f)
+	}
+	return f
+}
+
+func checkAccepted(digest string, pkg *archive.Package) error {
+	given := strings.TrimPrefix(strings.ToLower(digest), "sha256:")
+	want := strings.TrimPrefix(pkg.Digest.String(), "sha256:")
+	switch {
+	case len(given) < 12:
+		return usageError(fmt.Sprintf("--accept %q is too short to name a package", digest), "give at least 12 digits of its digest; agenthost package inspect shows it")
+	case !strings.HasPrefix(want, given):
+		return &failure{
+			message: fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
+			hint:    "the package changed since it was looked at: inspect it again before accepting it", code: exitRefused,
+		}
+	}
+	return nil
+}
+
+// asks reports whether somebody can be asked: both ends are a terminal.
+func (p *program) asks() bool {
+	in, ok := p.stdin.(*os.File)
+	return ok && p.term.errIsTTY && isTTY(in)
+}
+
+// ask shows what a package may do and waits for yes or no.
+func (p *program) ask(pkg *archive.Package) bool {
+	p.term.diagnostic("", fmt.Sprintf("%s %s asks to", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
+	for _, right := range rightsInWords(pkg.Manifest.Capabilities) {
+		p.term.diagnostic("", "  "+escape(right))
+	}
+	fmt.Fprintf(p.term.stderr, "accept %s for this run? [y/N] ", short(pkg.Digest))
+	answer, err := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
+	return err == nil && (strings.TrimSpace(answer) == "y" || strings.TrimSpace(answer) == "yes")
+}
+
+// runIn prepares the turn, opens a session for it, runs it, and tells how it
+// went.
+func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Package, turn host.Turn, plane string, seed []byte, output string) error {
+	guest := p.term.guest()
+	turn.Stderr = guest
+	runner, err := host.NewRunner(ctx, host.Config{Compiling: func(id string, done bool) {
+		if !done {
+			p.term.progress("compiling %s, once …", id)
+		}
+	}})
+	if err != nil {
+		return err
+	}
+	defer runner.Close(context.WithoutCancel(ctx))
+	prepared, err := runner.Prepare(ctx, pkg, turn)
+	if err != nil {
+		return err
+	}
+	defer prepared.Close()
+	if output != "" {
+		if err := makeOutput(output); err != nil {
+			return err
+		}
+	}
+	id, seed, err := identify(turn.AsOf, seed)
+	if err != nil {
+		return err
+	}
+	s, err := root.Create(ctx, session.Opening{ID: id, Plane: plane, Open: prepared.Opening(), Seed: seed})
+	if errors.Is(err, session.ErrExists) {
+		return usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
+	}
+	if err != nil {
+		return err
+	}
+	result, err := prepared.Run(ctx, s)
+	guest.Close()
+	if err != nil {
+		return errors.Join(err, s.Leave())
+	}
+	if err := s.Close(); err != nil {
+		return err
+	}
+	if output != "" {
+		if err := copyOutput(root, result, output); err != nil {
+			return err
+		}
+	}
+	return p.report(root, plane, result, output)
+}
+
+// identify makes the id and the seed of a new session. Where both its clock and
+// its seed are given they are what the session is, and its id is derived.
+func identify(asOf time.Time, seed []byte) (session.ID, []byte, error) {
+	if seed != nil && !asOf.IsZero() {
+		return session.Derive(asOf, seed), seed, nil
+	}
+	if seed == nil {
+		seed = make([]byte, 32)
+		if _, err := rand.Read(seed); err != nil {
+			return "", nil, fmt.Errorf("make a seed: %w", err)
+		}
+	}
+	id, err := session.NewID(time.Now(), rand.Reader)
+	return id, seed, err
+}
