@@ -115,6 +115,9 @@ func newLayer(r Rights, session string) (*layer, error) {
 				return nil, f.at(list.field, i, text)
 			}
 			*list.to = append(*list.to, p.bind(session))
+			if below, ok := p.below(); ok && list.op == "" {
+				*list.to = append(*list.to, below.bind(session))
+			}
 		}
 	}
 	for i, c := range r.Execute {

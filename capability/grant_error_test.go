@@ -112,6 +112,7 @@ func TestGrantErrors(t *testing.T) {
 		{exec("cat", "a\x00"), `execute[0] "[\"cat\",\"a\\u0000\"]"`, "holds the control character U+0000", "pass such text in a file or on stdin"},
 		{exec("cat", "a\n"), `execute[0] "[\"cat\",\"a\\n\"]"`, "holds the control character U+000A", "pass such text in a file or on stdin"},
 		{exec("cat", "\xff"), `execute[0] "[\"cat\",\"\\ufffd\"]"`, "is not UTF-8", "write the words in UTF-8"},
+		{Grants{Read: []string{"a", "secret**"}}, `read[1] "secret**"`, "has ** within a segment, where it means no more than *", "write * for names in one folder, **/ in front for any folder, /** behind for all that is in one"},
 		{exec("cat", "<session_id>"), `execute[0] "[\"cat\",\"<session_id>\"]"`, "has <session_id> in it, which is not replaced in commands", "write * for the operand, or let the program find the session in its folder"},
 	} {
 		_, err := New(c.grants)

@@ -31,3 +31,34 @@ func TestEscape(t *testing.T) {
 		}
 	}
 }
+
+// TestNarrowingFolders: what narrows a folder narrows what is in it.
+func TestNarrowingFolders(t *testing.T) {
+	e, err := New(Grants{Read: []string{"**"}, Forbidden: []string{"docs/private", "**/*.d"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, err = e.Attenuate(Rights{Grants: Grants{Read: []string{"**"}}, Withhold: []string{"**/.env*"}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"docs/private":     "forbidden docs/private",
+		"docs/private/a/b": "forbidden docs/private",
+		"docs/privates":    "",
+		"x/conf.d":         "forbidden **/*.d",
+		"x/conf.d/a":       "forbidden **/*.d",
+		".env.d/a":         "forbidden **/*.d",
+		".envs/a":          "withheld **/.env*",
+		"x/.env":           "withheld **/.env*",
+		"env":              "",
+	} {
+		_, err := e.Check(Read, name)
+		got := ""
+		if v, ok := err.(*Violation); ok {
+			got = v.Rule
+		}
+		if got != want {
+			t.Errorf("read %s: got %q, want %q", name, got, want)
+		}
+	}
+}

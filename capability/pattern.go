@@ -62,6 +62,17 @@ func newPattern(op Op, rule, text string) (pattern, *fault) {
 	return p.bind(placeholder), nil
 }
 
+// below is p for all that lies in the folders it matches: what narrows a folder
+// narrows what is in it, so that forbidding docs/private forbids its files. It
+// is not ok where p matches them already.
+func (p pattern) below() (pattern, bool) {
+	if p.glob.text == "**" || strings.HasSuffix(p.glob.text, "/**") {
+		return pattern{}, false
+	}
+	p.glob, p.m = parseGlob(p.glob.text+"/**"), nil
+	return p, true
+}
+
 // bind returns p with session in place of the placeholder.
 func (p pattern) bind(session string) pattern {
 	if p.m != nil && !p.held {
@@ -99,6 +110,13 @@ func validate(text string) (*glob, *fault) {
 	}
 	if f := g.braceFault(); f != nil {
 		return nil, f
+	}
+	for _, one := range g.expand() {
+		for _, segment := range strings.Split(one, "/") {
+			if segment != "**" && strings.Contains(strings.ReplaceAll(segment, `\*`, ""), "**") {
+				return nil, &fault{"has ** within a segment, where it means no more than *", "write * for names in one folder, **/ in front for any folder, /** behind for all that is in one"}
+			}
+		}
 	}
 	return g, nil
 }

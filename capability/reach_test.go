@@ -22,9 +22,9 @@ func TestReaches(t *testing.T) {
 	}{
 		{
 			e, Read,
-			". docs src src/any src/any/test src/test a priv x1 x1/y tmpl flat flat/sub r r/t r/t/u a/b/c " +
+			". docs src src/any src/any/test src/test a priv x1 x1/y tmpl flat flat/sub r r/t r/t/u " +
 				"output output/" + own + " output/" + own + "/x planes planes/ho1 planes/ho1/ledger planes/ho1/sessions/" + other + " planes/ho1/sessions/" + other + "/ledger/sub",
-			"docs/sub a/x a/b priv/in priv/in/x a/b/c/d flat/sub/sub reports r/x other /docs docs/ .. docs/.. tmp out .agenthost " +
+			"docs/sub a/x a/b a/b/c priv/in priv/in/x a/b/c/d flat/sub/sub reports r/x other /docs docs/ .. docs/.. tmp out .agenthost " +
 				"output/" + other + " planes/ho1/sessions/" + own + " planes/ho2/sessions/" + other + " planes/ho1/sessions/" + other + "/ledger/blobs",
 		},
 		{e, Write, ". output output/" + own + " output/" + own + "/x reports reports/a/b", "docs output/" + own + "/y planes ledger"},
