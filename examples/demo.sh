@@ -1,0 +1,59 @@
+#!/bin/sh
+# Packs and runs the two example agents on this tree's own documents, and shows
+# what was published, what was refused and why, and the verified record.
+# `make demo` calls it.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+agenthost="$PWD/bin/agenthost"
+demo=build/demo
+rm -rf "$demo"
+mkdir -p "$demo"
+
+say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+[ -t 1 ] && [ -z "${NO_COLOR:-}" ] || say() { printf '\n%s\n' "$*"; }
+
+# run STATUS WORDS... shows a command, runs it, and fails if it ends otherwise.
+run() {
+	want=$1
+	shift
+	printf '$ agenthost'
+	printf ' %s' "$@"
+	printf '\n'
+	"$agenthost" --root "$demo/root" "$@" 2>&1
+	got=$?
+	[ "$got" -eq "$want" ] || { echo "demo: exit status $got, want $want"; exit 1; }
+	[ "$want" -eq 0 ] || echo "(exit status $got)"
+}
+
+for agent in report misbehave; do
+	mkdir -p "$demo/$agent"
+	cp "examples/$agent/manifest.json" "$demo/$agent/"
+	cp "build/guests/$agent.wasm" "$demo/$agent/agent.wasm"
+done
+
+say "1. Two agents become packages."
+run 0 package pack --src "$demo/report" -o "$demo/report.tar.gz"
+run 0 package pack --src "$demo/misbehave" -o "$demo/misbehave.tar.gz"
+
+say "2. What does the first one ask for?"
+run 0 package inspect "$demo/report.tar.gz"
+
+say "3. It reads the documents of this tree and writes a report."
+run 0 run "$demo/report.tar.gz" -o "$demo/out" --query '{"title":"The documents of agenthost"}'
+echo
+sed 's/^/  /' "$demo/out/report.md"
+
+say "4. The second one looks around, then reads what its manifest forbids."
+run 3 run "$demo/misbehave.tar.gz"
+
+say "5. It writes a file nobody declared. Nothing is published."
+run 3 run "$demo/misbehave.tar.gz" -- undeclared
+[ ! -e NOTES.md ] || { echo "demo: NOTES.md was written"; exit 1; }
+
+say "6. It computes for ever, for five seconds."
+run 7 run "$demo/misbehave.tar.gz" -- loop
+
+say "7. Everything is on record, line by line, and the record verifies."
+run 0 session list
+run 0 ledger show @last
+run 0 verify --all
