@@ -201,7 +201,7 @@ func fileError(name, hint, format string, args ...any) error {
 
 // walk adds the regular files beneath a folder of the source to files.
 func (s *source) walk(folder string, files []string) ([]string, error) {
-	f, err := s.root.Open(folder)
+	f, err := s.root.OpenFile(folder, readFlags(), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -246,13 +246,18 @@ func (s *source) leftOut(e os.DirEntry) bool {
 	return err == nil && slices.ContainsFunc(s.leaveOut, func(w os.FileInfo) bool { return os.SameFile(w, info) })
 }
 
+// readFlags open without waiting: a FIFO swapped in for a file or a folder must
+// not hold us up.
+func readFlags() int {
+	if runtime.GOOS == "windows" {
+		return os.O_RDONLY
+	}
+	return os.O_RDONLY | syscall.O_NONBLOCK
+}
+
 // open opens a regular file of the source.
 func (s *source) open(name string) (*os.File, error) {
-	flags := os.O_RDONLY
-	if runtime.GOOS != "windows" {
-		flags |= syscall.O_NONBLOCK // a FIFO swapped in must not hold us up
-	}
-	f, err := s.root.OpenFile(name, flags, 0)
+	f, err := s.root.OpenFile(name, readFlags(), 0)
 	if err != nil {
 		return nil, err
 	}
