@@ -1,3 +1,5 @@
+//go:build linux || darwin
+
 package ledger
 
 import (
@@ -55,7 +57,7 @@ func TestEveryFlippedByteIsFound(t *testing.T) {
 	for name, whole := range goldenFiles(t) {
 		line := 1
 		for i := range whole {
-			for _, flip := range []byte{1, 0x20, 0x80, whole[i] ^ '\n'} {
+			for _, flip := range []byte{0x20, 0x81, whole[i] ^ '\n'} {
 				if flip == 0 { // the newline, flipped to itself
 					continue
 				}

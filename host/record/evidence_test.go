@@ -265,34 +265,39 @@ func FuzzEvidence(f *testing.F) {
 	flags := []string{"read", "write", "read,write,create", "trunc", ""}
 	decisions := []string{Granted, Own, InPkg, Hidden, Violated, Granted, Own, "?"}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		b := newBuilder(t, t.TempDir())
-		b.onViolation = func(Violation) []Violation { return nil }
-		b.open()
-		b.begin(fileOf("a", "1"))
-		for i := 0; i+3 < len(data) && i < 400; i += 4 {
-			c := func(n int, list []string) string { return list[int(data[i+n])%len(list)] }
-			if data[i]%5 == 4 {
-				b.digest(uint64(data[i+1]), "", string(data[i+2:i+3]))
-				continue
-			}
-			o := Op{Op: c(0, ops), Path: c(1, paths), To: c(2, paths), Flags: c(2, flags), Decision: c(3, decisions)}
-			if data[i+3]&16 != 0 {
-				o.SHA256 = ptr(hashOf(c(3, paths)))
-			}
-			b.op(o)
-		}
-		e, err := Evidence(b.entries())
-		if err != nil {
-			return
-		}
-		entry := b.append(b.evidence, 1, e)
-		for got, err := range b.evidence.Since(entry) {
+		var entries []ledger.Entry
+		add := func(body ledger.Body) {
+			own, err := ledger.Encode(body)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Decode(got); err != nil {
-				t.Fatal(err)
+			e := bodyLine(body.Kind(), string(own[1:len(own)-1]))
+			e.Seq, e.Turn = uint64(len(entries)), 1
+			entries = append(entries, e)
+		}
+		add(TurnBegin{Inputs: []File{fileOf("a", "1")}})
+		for i := 0; i+3 < len(data) && i < 400; i += 4 {
+			c := func(n int, list []string) string { return list[int(data[i+n])%len(list)] }
+			if data[i]%5 == 4 {
+				add(Digest{Of: uint64(data[i+1]), SHA256: hashOf(string(data[i+2 : i+3])), Size: 1})
+				continue
 			}
+			o := Op{Op: c(0, ops), Path: c(1, paths), To: c(2, paths), Flags: c(2, flags), Decision: c(3, decisions), Errno: ErrnoSuccess}
+			if data[i+3]&16 != 0 {
+				o.SHA256 = ptr(hashOf(c(3, paths)))
+			}
+			add(o)
+		}
+		e, err := Evidence(slices.Values(entries))
+		if err != nil {
+			return
+		}
+		own, err := ledger.Encode(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Decode(bodyLine(e.Kind(), string(own[1:len(own)-1]))); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -328,6 +328,70 @@ func must[T any](v T, err error) T {
 	return v
 }
 
+// chain makes lines with the given heads, all that stands before prev, into a
+// ledger with right hashes.
+func chain(heads []string) []byte {
+	var out []byte
+	prev := strings.Repeat("0", 64)
+	for _, head := range heads {
+		line := head + `,"prev":"` + prev + `"`
+		prev = ledger.Sum([]byte("\x00" + line)).String()[len("sha256:"):]
+		out = append(out, line+`,"hash":"`+prev+"\"}\n"...)
+	}
+	return out
+}
+
+// heads undoes chain.
+func heads(lines []string) []string {
+	var out []string
+	for _, line := range lines {
+		head, _, _ := strings.Cut(line, `,"prev":"`)
+		out = append(out, head)
+	}
+	return out
+}
+
+// A line that is replaced by anything, in a chain that is right again, gives a
+// report or an error that names a line.
+func FuzzVerifySession(f *testing.F) {
+	b := newBuilder(f, f.TempDir())
+	b.good()
+	lines := map[string][]string{ExecFile: heads(b.lines(ExecFile)), EvidenceFile: heads(b.lines(EvidenceFile))}
+	for name, all := range lines {
+		for i, head := range all {
+			f.Add(name == ExecFile, uint8(i), head)
+			f.Add(name == ExecFile, uint8(i), all[(i+1)%len(all)])
+		}
+	}
+	dir := f.TempDir()
+	if err := os.Symlink(filepath.Join(b.dir, BlobFolder), filepath.Join(dir, BlobFolder)); err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, inExec bool, line uint8, head string) {
+		changed := EvidenceFile
+		if inExec {
+			changed = ExecFile
+		}
+		for name, all := range lines {
+			if name == changed {
+				all = append([]string(nil), all...)
+				all[int(line)%len(all)] = head
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), chain(all), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		report, err := VerifySession(dir)
+		var bad *ledger.IntegrityError
+		if err != nil && (!errors.As(err, &bad) || bad.Line == 0 || bad.Reason == "" || bad.Torn) {
+			t.Fatalf("got %v", err)
+		}
+		if err == nil && (len(report.Turns) != 3 || !report.Closed) && strings.Count(head, "\n") == 0 {
+			t.Fatalf("got %+v", report)
+		}
+	})
+}
+
 // Every line of either file removed, repeated, or exchanged with the next, and
 // every end cut off, is found, or leaves a session that is not closed.
 func TestVerifySessionFindsMovedLines(t *testing.T) {
