@@ -47,7 +47,9 @@ type Commit struct {
 type marker struct {
 	V     int    `json:"v"`
 	Plane string `json:"plane"`
-	Turn  int    `json:"turn"`
+	// Workspace is what Root.home said: recovery must not publish into another.
+	Workspace string `json:"workspace"`
+	Turn      int    `json:"turn"`
 	// Beside has a member for each publication: the name of the copy beside its
 	// target, "" where staging's own is renamed.
 	Beside []string `json:"beside"`
@@ -110,21 +112,29 @@ func (c *Commit) Prepare(ctx context.Context) error {
 
 func (c *Commit) prepare(ctx context.Context) error {
 	s := c.staging.session
-	here, err := c.staging.copies.Stat(".")
+	here, err := c.staging.copies.Mount(".")
 	if err != nil {
 		return err
 	}
-	c.marker = marker{V: 1, Plane: s.Plane, Turn: c.staging.Turn, Beside: make([]string, len(c.publications))}
+	c.marker = marker{
+		V: 1, Plane: s.Plane, Workspace: s.root.home(), Turn: c.staging.Turn,
+		Beside: make([]string, len(c.publications)),
+	}
 	for i, p := range c.publications {
-		dir, _, err := s.target(p.Path)
+		dir, name, err := s.target(p.Path)
 		if err != nil {
 			return err
 		}
 		v := c.sights[i]
-		if err := dir.Writable(v.near); err != nil {
+		if v.digest != nil {
+			err = dir.Replaceable(name)
+		} else {
+			err = dir.Writable(v.near)
+		}
+		if err != nil {
 			return fmt.Errorf("publishing %s: %w", p.Path, err)
 		}
-		if v.dev != here.Dev {
+		if v.mount != here {
 			c.marker.Beside[i] = s.beside(v.near, c.staging.Turn, i)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
@@ -27,39 +28,38 @@ func TestUnsafeFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	do := func(err error) {
-		t.Helper()
 		if err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 	}
 	for _, c := range []struct {
 		name, why string
-		make      func(path string)
+		make      func(t *testing.T, path string)
 	}{
-		{"good", "", func(p string) {}},
-		{"suid", "a set-uid file", func(p string) { do(syscall.Chmod(p, 0o4755)) }},
-		{"sgid", "a set-gid file", func(p string) { do(syscall.Chmod(p, 0o2755)) }},
-		{"sticky", "a file with the sticky bit", func(p string) { do(syscall.Chmod(p, 0o1755)) }},
-		{"hard", "a file with 2 names (hard links)", func(p string) { do(os.Link(p, p+".2")) }},
-		{"link", "a symbolic link", func(p string) { do(os.Remove(p)); do(os.Symlink("/etc/hostname", p)) }},
-		{"fifo", "a FIFO", func(p string) { do(os.Remove(p)); do(syscall.Mkfifo(p, 0o644)) }},
-		{"socket", "a socket", func(p string) {
+		{"good", "", func(t *testing.T, p string) {}},
+		{"suid", "a set-uid file", func(t *testing.T, p string) { do(syscall.Chmod(p, 0o4755)) }},
+		{"sgid", "a set-gid file", func(t *testing.T, p string) { do(syscall.Chmod(p, 0o2755)) }},
+		{"sticky", "a file with the sticky bit", func(t *testing.T, p string) { do(syscall.Chmod(p, 0o1755)) }},
+		{"hard", "a file with 2 names (hard links)", func(t *testing.T, p string) { do(os.Link(p, p+".2")) }},
+		{"link", "a symbolic link", func(t *testing.T, p string) { do(os.Remove(p)); do(os.Symlink("/etc/hostname", p)) }},
+		{"fifo", "a FIFO", func(t *testing.T, p string) { do(os.Remove(p)); do(syscall.Mkfifo(p, 0o644)) }},
+		{"socket", "a socket", func(t *testing.T, p string) {
 			do(os.Remove(p))
 			fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 			do(err)
 			do(syscall.Bind(fd, &syscall.SockaddrUnix{Name: p}))
 			do(syscall.Close(fd))
 		}},
-		{"folder", "a folder", func(p string) { do(os.Remove(p)); do(os.Mkdir(p, 0o755)) }},
-		{"gone", "it is gone", func(p string) { do(os.Remove(p)) }},
-		{"capable", "a file with Linux capabilities", func(p string) {
+		{"folder", "a folder", func(t *testing.T, p string) { do(os.Remove(p)); do(os.Mkdir(p, 0o755)) }},
+		{"gone", "it is gone", func(t *testing.T, p string) { do(os.Remove(p)) }},
+		{"capable", "a file with Linux capabilities", func(t *testing.T, p string) {
 			// cap_net_raw+ep, version 2
 			err := syscall.Setxattr(p, beneath.XattrCapability, []byte("\x01\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), 0)
 			if err != nil {
 				t.Skip("file capabilities cannot be set here: ", err)
 			}
 		}},
-		{"listed", "a file with an access control list", func(p string) {
+		{"listed", "a file with an access control list", func(t *testing.T, p string) {
 			// user::rw-, user:1:rwx, group::r--, mask::rwx, other::r--
 			acl := "\x02\x00\x00\x00" + "\x01\x00\x06\x00\xff\xff\xff\xff" + "\x02\x00\x07\x00\x01\x00\x00\x00" +
 				"\x04\x00\x04\x00\xff\xff\xff\xff" + "\x10\x00\x07\x00\xff\xff\xff\xff" + "\x20\x00\x04\x00\xff\xff\xff\xff"
@@ -71,7 +71,7 @@ func TestUnsafeFiles(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := filepath.Join(staged, c.name)
 			write(t, path, c.name)
-			c.make(path)
+			c.make(t, path)
 			files := []Realized{{Path: "z", Area: AreaWorkspace, Staged: c.name}}
 			publications, problems, err := st.Copy(t.Context(), files)
 			if err != nil {
@@ -132,6 +132,9 @@ func TestOwnNames(t *testing.T) {
 	}
 	if _, _, err := st.Copy(t.Context(), []Realized{{Path: "x", Area: AreaWorkspace, Staged: "x"}, {Path: "x", Area: AreaOut, Staged: "x"}}); err == nil {
 		t.Error("one name was accepted twice")
+	}
+	if _, _, err := st.Copy(t.Context(), []Realized{{Path: "x/y/z", Area: AreaWorkspace, Staged: "x"}, {Path: "x", Area: AreaOut, Staged: "x"}}); err == nil {
+		t.Error("one name was accepted as file and folder")
 	}
 	if _, _, err := st.Copy(t.Context(), []Realized{{Path: "x", Area: "publish", Staged: "x"}}); err == nil {
 		t.Error("another area was accepted")
@@ -421,6 +424,7 @@ func readOnly(t *testing.T, path string) {
 		if err := os.Chmod(path, 0o555); err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { os.Chmod(path, 0o755) })
 		return
 	}
 	bind(t, path, path)
@@ -446,13 +450,75 @@ func TestOtherMount(t *testing.T) {
 		t.Fatal(err)
 	}
 	bind(t, behind, filepath.Join(ws, "m"))
-	r := openRoot(t, Options{Workspace: ws})
+	var steps []string
+	r := openRoot(t, Options{Workspace: ws, Step: func(step string) { steps = append(steps, step) }})
 	mustPublish(t, create(t, r, id1), []out{{path: "m/a", content: "new", base: "old"}, {path: "m/n/b", content: "b", executable: true}})
 	want(t, filepath.Join(behind, "a"), "new")
 	want(t, filepath.Join(behind, "n/b"), "b")
 	if got := names(t, behind); !slices.Equal(sorted(got), []string{"a", "n/", "n/b"}) {
 		t.Errorf("left over: %q", got)
 	}
+	if !slices.Contains(steps, "copy beside") {
+		t.Errorf("nothing was copied before the commit: %q", steps)
+	}
+
+	// A file that is a mount point cannot be replaced.
+	write(t, filepath.Join(ws, "single"), "old")
+	bind(t, filepath.Join(behind, "a"), filepath.Join(ws, "single"))
+	_, conflicts, err := publish(t.Context(), create(t, r, id2), []out{{path: "single", content: "x", base: "new"}})
+	if want := (Problem{"single", record.CodeConflict, "a mount point"}); err != nil || !slices.Equal(conflicts, []Problem{want}) {
+		t.Errorf("got %v, %v, want %v", conflicts, err, want)
+	}
+}
+
+// TestMountedAfterCheck: a mount that appears after the check is met by the
+// rename, which copies.
+func TestMountedAfterCheck(t *testing.T) {
+	ws, behind := t.TempDir(), t.TempDir()
+	write(t, filepath.Join(ws, "m/a"), "old")
+	write(t, filepath.Join(behind, "a"), "old")
+	r := openRoot(t, Options{Workspace: ws, Step: func(step string) {
+		if step == "append turn.end" {
+			bind(t, behind, filepath.Join(ws, "m"))
+		}
+	}})
+	s := create(t, r, id1)
+	mustPublish(t, s, []out{{path: "m/a", content: "new", base: "old"}})
+	want(t, filepath.Join(behind, "a"), "new")
+	if got := names(t, behind); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("left over: %q", got)
+	}
+}
+
+// TestIrreplaceable: files that nobody may replace are an error before
+// turn.end.
+func TestIrreplaceable(t *testing.T) {
+	ws := t.TempDir()
+	path := filepath.Join(ws, "a")
+	write(t, path, "old")
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const setFlags, immutable = 0x40086602, int32(0x10) // FS_IOC_SETFLAGS, FS_IMMUTABLE_FL
+	flags := func(set int32) error {
+		_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), setFlags, uintptr(unsafe.Pointer(&set)))
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	}
+	if err := flags(immutable); err != nil {
+		t.Skip("files cannot be made immutable here: ", err)
+	}
+	defer flags(0)
+	r := openRoot(t, Options{Workspace: ws})
+	_, _, err = publish(t.Context(), create(t, r, id1), []out{{path: "a", content: "new", base: "old"}})
+	if want := "publishing a: replace a: operation not permitted"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	want(t, path, "old")
 }
 
 // TestFullDisk fills the disk before each step: the turn is published as a

@@ -575,7 +575,7 @@ func TestForgedMarker(t *testing.T) {
 	s.Leave()
 	marker := filepath.Join(root, "planes/pending/SES-1")
 	for _, beside := range []string{"docs/old.md", "../x", "/etc/passwd", "docs/.agenthost-SES-2-1-0"} {
-		write(t, marker, fmt.Sprintf(`{"v":1,"plane":"ho1","turn":1,"beside":[%q]}`, beside))
+		write(t, marker, fmt.Sprintf(`{"v":1,"plane":"ho1","workspace":".agenthost","turn":1,"beside":[%q]}`, beside))
 		findings, err := r.Recover(t.Context())
 		if err != nil || len(findings) != 1 || findings[0].Code != FindingUnreadable {
 			t.Errorf("%s: %v, %v", beside, findings, err)
@@ -585,6 +585,48 @@ func TestForgedMarker(t *testing.T) {
 	if _, err := os.Stat(marker); err == nil {
 		t.Error("the marker is still there")
 	}
+}
+
+// TestOtherWorkspace: a commit is finished in its own workspace only, wherever
+// both were moved to.
+func TestOtherWorkspace(t *testing.T) {
+	ws, root := places(t, true)
+	steps := run(t, "turn", 0, ws, root)
+	ws, root = places(t, true)
+	run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+	other := t.TempDir()
+	write(t, filepath.Join(other, "docs/old.md"), "old")
+	before := snapshot(t, other)
+	r := openRoot(t, Options{Workspace: other, Root: root})
+	for range 2 {
+		findings, err := r.Recover(t.Context())
+		if want := "SES-1: what was committed is not in its place yet: turn 1 belongs to another workspace, " + ws + " (unfinished)"; err != nil || len(findings) != 1 || findings[0].String() != want {
+			t.Errorf("got %v, %v, want %s", findings, err, want)
+		}
+	}
+	s, _, err := r.Open(t.Context(), id1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Begin(2); err == nil {
+		t.Error("the next turn began before the one before was in its place")
+	}
+	s.Leave()
+	if after := snapshot(t, other); !slices.Equal(before, after) {
+		t.Errorf("another workspace was written to: %q", after)
+	}
+	settled(t, ws, root)
+
+	from, inside := places(t, false)
+	steps = run(t, "turn", 0, from, inside)
+	from, inside = places(t, false)
+	run(t, "turn", slices.Index(steps, "rename")+1, from, inside)
+	to := from + ".moved"
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(to) })
+	settled(t, to, filepath.Join(to, DefaultRoot))
 }
 
 // TestHalfMadeSession: a folder that a crash left while a session was made is

@@ -203,10 +203,14 @@ func (s *Session) settle(ctx context.Context) (findings []Finding, settled bool,
 	m, found, err := s.readMarker()
 	if err != nil {
 		findings = append(findings, Finding{s.ID, "", FindingUnreadable, err.Error()})
-		m = marker{Turn: s.state.ended}
+		m = marker{Turn: s.state.ended, Workspace: s.root.home()}
 	}
 	if !found {
 		return findings, true, nil
+	}
+	if m.Workspace != s.root.home() {
+		err := fmt.Errorf("turn %d belongs to another workspace, %s", m.Turn, m.Workspace)
+		return append(findings, unfinished(s.ID, "", err)), false, nil
 	}
 	lock, err := s.root.lockPublish(ctx)
 	if err != nil {
@@ -277,10 +281,10 @@ func (s *Session) clear(settled bool) error {
 		if err != nil || turn < 1 || strconv.Itoa(turn) != e.Name {
 			continue // not made by this package
 		}
-		published := turn == s.state.ended && (s.state.end.Status == record.StatusOK || s.state.end.Status == record.StatusDryRun)
+		last := turn == s.state.ended
 		switch {
-		case published && !settled:
-		case published:
+		case last && !settled:
+		case last && s.state.end.Status != record.StatusBlocked && s.state.end.Status != record.StatusAborted:
 			err = s.discard(turn)
 		default:
 			_, err = s.block(turn)

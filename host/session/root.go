@@ -107,9 +107,11 @@ type Root struct {
 	opts      Options
 	workspace *beneath.Dir
 	path      string // of the root, absolute
-	control   bool   // the root is a control plane
-	same      bool   // the root is the workspace
-	inside    string // the root's name in the workspace, "" if it lies elsewhere
+	// workspacePath is the workspace's absolute path without links.
+	workspacePath string
+	control       bool   // the root is a control plane
+	same          bool   // the root is the workspace
+	inside        string // the root's name in the workspace, "" if it lies elsewhere
 
 	mu  sync.Mutex
 	dir *beneath.Dir // the root; nil until there is one
@@ -131,7 +133,10 @@ func OpenRoot(o Options) (*Root, error) {
 	if err != nil {
 		return nil, fmt.Errorf("workspace %s: %w", o.Workspace, err)
 	}
-	r := &Root{opts: o}
+	r := &Root{opts: o, workspacePath: workspace}
+	if real, err := filepath.EvalSymlinks(workspace); err == nil {
+		r.workspacePath = real
+	}
 	if r.workspace, err = beneath.Open(workspace); err != nil {
 		return nil, fmt.Errorf("workspace: %w", err)
 	}
@@ -325,6 +330,15 @@ func (r *Root) Control() bool { return r.control }
 // Inside returns the name of the root in the workspace ("." if they are one
 // folder), and whether it lies there at all.
 func (r *Root) Inside() (name string, ok bool) { return r.inside, r.inside != "" }
+
+// home says which workspace the root works for: its own place in it, which holds
+// when both are moved, or the workspace's path if the root lies elsewhere.
+func (r *Root) home() string {
+	if r.inside != "" {
+		return r.inside
+	}
+	return r.workspacePath
+}
 
 // folder is the root's folder, or nil if there is none yet.
 func (r *Root) folder() *beneath.Dir {

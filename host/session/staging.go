@@ -236,6 +236,13 @@ func (st *Staging) Copy(ctx context.Context, files []Realized) ([]record.Publica
 		}
 		seen[f.Path] = true
 	}
+	for _, f := range files {
+		for name := parentOf(f.Path); name != "."; name = parentOf(name) {
+			if seen[name] {
+				return nil, nil, fmt.Errorf("%s is to be published as a file and as the folder of %s", name, f.Path)
+			}
+		}
+	}
 	type answer struct {
 		publication record.Publication
 		unsafe      string

@@ -45,7 +45,7 @@ type sight struct {
 	info   beneath.Info // of what is there
 	bad    string       // why nothing may be put there
 	near   string       // the innermost folder on the way that exists
-	dev    uint64       // its filesystem
+	mount  uint64       // the mount that is on
 }
 
 // look examines a target: it may be absent, beneath folders that can be made,
@@ -59,7 +59,9 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 				v.bad = kindOf(info.Mode) + " is in the way: " + v.near
 				return v, nil
 			}
-			v.dev = info.Dev
+			if v.mount, err = dir.Mount(v.near); err != nil {
+				return v, err
+			}
 			break
 		}
 		switch {
@@ -92,6 +94,14 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 	}
 	if v.info.Nlink != 1 {
 		v.bad = fmt.Sprintf("a file with %d names (hard links)", v.info.Nlink)
+		return v, nil
+	}
+	mount, err := dir.Mount(name)
+	if err != nil {
+		return v, err
+	}
+	if mount != v.mount {
+		v.bad = "a mount point"
 		return v, nil
 	}
 	h, err := digest(ctx, f)

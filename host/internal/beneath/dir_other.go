@@ -68,6 +68,12 @@ func (*Dir) ReadDir(name string) ([]Entry, error) { return nil, fail("list", nam
 // Writable fails.
 func (*Dir) Writable(name string) error { return fail("write", name, unsupported()) }
 
+// Replaceable fails.
+func (*Dir) Replaceable(name string) error { return fail("replace", name, unsupported()) }
+
+// Mount fails.
+func (*Dir) Mount(name string) (uint64, error) { return 0, fail("stat", name, unsupported()) }
+
 // Sync fails.
 func (*Dir) Sync() error { return unsupported() }
 

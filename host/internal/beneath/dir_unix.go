@@ -494,18 +494,3 @@ func modeOf(m uint32) fs.FileMode {
 	}
 	return mode
 }
-
-// Writable returns nil if this process may make and replace names in the folder
-// name, as far as rights and the kind of mount tell.
-func (d *Dir) Writable(name string) error {
-	fd, err := d.resolve(name, pathOnly|unix.O_DIRECTORY, 0)
-	if err != nil {
-		return fail("write", name, err)
-	}
-	defer unix.Close(fd)
-	err = retry(func() error { return unix.Faccessat(fd, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) })
-	if err != nil {
-		return fail("write", name, err)
-	}
-	return nil
-}

@@ -52,6 +52,26 @@ func list(fd, max int) ([]Entry, error) {
 	return entries, nil
 }
 
+// mountOf returns the filesystem an entry is on.
+func mountOf(fd int, name string) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return uint64(st.Dev), err
+}
+
+// frozen returns EPERM for an entry that is immutable or append-only.
+func frozen(fd int, name string) error {
+	const flags = 0x2 | 0x4 | 0x20000 | 0x40000 // UF_IMMUTABLE, UF_APPEND, SF_IMMUTABLE, SF_APPEND
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Flags&flags != 0 {
+		return unix.EPERM
+	}
+	return nil
+}
+
 func clone(_, _ *os.File) bool { return false }
 
 // Storage returns an error that names the filesystem of an open file unless it

@@ -108,6 +108,33 @@ func list(fd, max int) ([]Entry, error) {
 	}
 }
 
+// mountOf returns the id of the mount an entry is on, or before Linux 5.8 that of
+// its filesystem, which several mounts share.
+func mountOf(fd int, name string) (uint64, error) {
+	var st unix.Statx_t
+	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st)
+	if err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
+	}
+	return st.Mnt_id, nil
+}
+
+// frozen returns EPERM for an entry that is immutable or append-only, which
+// access(2) does not say of the superuser.
+func frozen(fd int, name string) error {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, 0, &st); err != nil {
+		return err
+	}
+	if st.Attributes&(unix.STATX_ATTR_IMMUTABLE|unix.STATX_ATTR_APPEND) != 0 {
+		return unix.EPERM
+	}
+	return nil
+}
+
 // clone makes the empty file dst share the blocks of src, where the filesystem
 // can.
 func clone(dst, src *os.File) bool {

@@ -1,0 +1,103 @@
+package beneath
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestRights: what can be told of a rename before it is tried.
+func TestRights(t *testing.T) {
+	both(t, func(t *testing.T, open func(*testing.T, string) *Dir) {
+		top := tree(t, "d/f", "l -> d", "shut/f", "frozen/f", "sticky/f")
+		d := open(t, top)
+		for name, do := range map[string]func(string) error{"Writable": d.Writable, "Mount": func(n string) error { _, err := d.Mount(n); return err }} {
+			for path, want := range map[string]error{"d": nil, ".": nil, "none": fs.ErrNotExist, "l/d": ErrLink, "../d": ErrEscapes} {
+				if err := do(path); !errors.Is(err, want) {
+					t.Errorf("%s(%q): got %v, want %v", name, path, err, want)
+				}
+			}
+		}
+		for path, want := range map[string]error{"d/f": nil, "d/none": fs.ErrNotExist, "l/f": ErrLink, "": ErrName} {
+			if err := d.Replaceable(path); !errors.Is(err, want) {
+				t.Errorf("Replaceable(%q): got %v, want %v", path, err, want)
+			}
+		}
+		if err := d.Writable("d/f"); !errors.Is(err, syscall.ENOTDIR) {
+			t.Errorf("a file is a writable folder: %v", err)
+		}
+		if os.Geteuid() != 0 {
+			if err := os.Chmod(filepath.Join(top, "shut"), 0o555); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Chmod(filepath.Join(top, "shut"), 0o755)
+			if err := errors.Join(d.Writable("shut"), d.Replaceable("shut/f")); !errors.Is(err, fs.ErrPermission) {
+				t.Errorf("got %v", err)
+			}
+			t.Skip("only root can make files immutable and mount")
+		}
+		for _, name := range []string{"frozen", "d/f"} {
+			f, err := os.Open(filepath.Join(top, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			if err := unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, unix.STATX_ATTR_IMMUTABLE); err != nil {
+				t.Skip("files cannot be made immutable here: ", err)
+			}
+			defer unix.IoctlSetPointerInt(int(f.Fd()), unix.FS_IOC_SETFLAGS, 0)
+		}
+		for what, err := range map[string]error{"folder": d.Writable("frozen"), "in it": d.Replaceable("frozen/f"), "file": d.Replaceable("d/f")} {
+			if !errors.Is(err, unix.EPERM) {
+				t.Errorf("immutable %s: got %v, want %v", what, err, unix.EPERM)
+			}
+		}
+		if err := unix.Mount(filepath.Join(top, "d"), filepath.Join(top, "shut"), "", unix.MS_BIND, ""); err != nil {
+			t.Skip("nothing can be mounted here: ", err)
+		}
+		defer unix.Unmount(filepath.Join(top, "shut"), unix.MNT_DETACH)
+		a, errA := d.Mount("d")
+		b, errB := d.Mount("shut")
+		c, errC := d.Mount("shut/f")
+		if a == b || b != c || errors.Join(errA, errB, errC) != nil {
+			t.Errorf("mounts %d, %d, %d: %v", a, b, c, errors.Join(errA, errB, errC))
+		}
+	})
+}
+
+// TestSticky: in a folder with the sticky bit only owners replace files.
+func TestSticky(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	top := tree(t, "s/f", "s/mine")
+	for path, uid := range map[string]int{"s": 1, "s/f": 2, "s/mine": 3} {
+		if err := os.Chown(filepath.Join(top, path), uid, -1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := unix.Chmod(filepath.Join(top, "s"), 0o1777); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	folder, _ := d.Stat("s")
+	for _, c := range []struct {
+		name string
+		uid  uint32
+		want bool
+	}{{"s/f", 0, true}, {"s/f", 1, true}, {"s/f", 2, true}, {"s/f", 3, false}, {"s/mine", 3, true}} {
+		file, _ := d.Stat(c.name)
+		if got := owns(c.uid, folder.Mode&fs.ModeSticky != 0, folder.UID, file.UID); got != c.want {
+			t.Errorf("user %d replaces %s: got %v, want %v", c.uid, c.name, got, c.want)
+		}
+	}
+}
