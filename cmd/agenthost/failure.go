@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
@@ -69,11 +70,12 @@ func explain(err error) *failure {
 		}
 	case errors.As(err, &manifest):
 		f = manifestFailure(manifest)
+		f.message = around(err, manifest) + f.message
 		for _, m := range manifest.Also {
 			f.also = append(f.also, manifestFailure(m))
 		}
 	case errors.As(err, &pkg):
-		f = &failure{message: located("package", pkg.Where, pkg.What), hint: pkg.Hint, code: exitUsage}
+		f = &failure{message: around(err, pkg) + located("package", pkg.Where, pkg.What), hint: pkg.Hint, code: exitUsage}
 		if f.hint == "" {
 			f.hint = "make it anew with agenthost package pack"
 		}
@@ -86,7 +88,7 @@ func explain(err error) *failure {
 	case errors.As(err, &grant):
 		f = &failure{message: grant.Error(), hint: grant.Hint, code: exitUsage}
 	case errors.As(err, &broken):
-		f = &failure{message: broken.Error(), hint: "the entries before it are intact; do not trust what comes after", code: exitIntegrity}
+		f = &failure{message: err.Error(), hint: "the entries before it are intact; do not trust what comes after", code: exitIntegrity}
 	case errors.Is(err, policy.ErrNotAccepted):
 		f = &failure{message: err.Error(), hint: "accept it with --accept DIGEST, or run it with --without execute", code: exitRefused}
 	default:
@@ -103,6 +105,9 @@ func manifestFailure(m *archive.ManifestError) *failure {
 	}
 	return f
 }
+
+// around is what was said around an error: the file it was found in.
+func around(whole, inner error) string { return strings.TrimSuffix(whole.Error(), inner.Error()) }
 
 func located(what, where, why string) string {
 	if where == "" {

@@ -45,6 +45,9 @@ type program struct {
 func (p *program) commands() []*cli.Command {
 	return []*cli.Command{
 		p.runCommand(),
+		p.sessionCommand(),
+		p.verifyCommand(),
+		p.ledgerCommand(),
 		p.packageCommand(),
 		p.policyCommand(),
 		p.schemaCommand(),

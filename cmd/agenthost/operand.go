@@ -54,10 +54,13 @@ func (p *program) openRoot() (*session.Root, error) {
 		workspace = "."
 	}
 	root, err := session.OpenRoot(session.Options{Workspace: workspace, Root: p.root})
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-		return nil, usageError(err.Error(), "name an existing folder with --workspace")
+	switch {
+	case err == nil:
+		return root, nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		return nil, &failure{message: err.Error(), hint: "name an existing folder with --workspace", code: exitUsage, err: err}
 	}
-	return root, err
+	return nil, &failure{message: err.Error(), hint: "name another folder with --workspace or --root", code: exitUsage, err: err}
 }
 
 // openError is why a file or folder that was named could not be opened. What is

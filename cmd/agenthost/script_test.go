@@ -28,6 +28,7 @@ func TestMain(m *testing.M) {
 //	exits STATUS CMD ARG…   runs CMD, which must end with STATUS
 //	snapshot DIR            remembers everything in DIR
 //	unchanged DIR           DIR is as it was at the snapshot: names, modes, times, contents
+//	flip FILE OFFSET        changes one bit of one byte
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -40,6 +41,11 @@ func TestScript(t *testing.T) {
 			for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"} {
 				env.Setenv(name, home)
 			}
+			ledgers, err := filepath.Abs(filepath.Join("..", "..", "testdata", "ledgers"))
+			if err != nil {
+				return err
+			}
+			env.Setenv("LEDGERS", ledgers)
 			env.Values[snapshots{}] = map[string]string{}
 			return os.Mkdir(home, 0o700)
 		},
@@ -47,6 +53,7 @@ func TestScript(t *testing.T) {
 			"exits":     scriptExits,
 			"snapshot":  scriptSnapshot,
 			"unchanged": scriptUnchanged,
+			"flip":      scriptFlip,
 			"module":    scriptModule,
 		},
 	})
@@ -130,6 +137,18 @@ func describeTree(ts *testscript.TestScript, dir string) string {
 		return err
 	}))
 	return b.String()
+}
+
+func scriptFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FILE OFFSET")
+	}
+	offset, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data, err := os.ReadFile(ts.MkAbs(args[0]))
+	ts.Check(err)
+	data[offset] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
 func scriptModule(ts *testscript.TestScript, neg bool, args []string) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -62,6 +63,15 @@ func (t *terminal) value(v any) error {
 	}
 	t.out(escapeJSON(b.Bytes()))
 	return nil
+}
+
+// stored prints a line of a ledger as it is stored, except on a terminal, where
+// what could disturb it is escaped.
+func (t *terminal) stored(line []byte) {
+	if t.outIsTTY {
+		line = escapeJSON(line)
+	}
+	t.out(append(slices.Clone(line), '\n'))
 }
 
 // note prints one line for people on standard error, unless --quiet.

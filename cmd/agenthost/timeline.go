@@ -112,8 +112,12 @@ func operation(b record.Op) string {
 	if b.Size != nil {
 		text += "  " + bytesText(*b.Size)
 	}
-	if b.Rule != "" {
+	switch {
+	case b.Rule == "":
+	case b.Decision == record.Hidden, b.Decision == record.Violated:
 		text += ": " + b.Rule
+	default:
+		text += "  by " + b.Rule
 	}
 	if b.Errno != record.ErrnoSuccess && b.Decision != record.Violated && b.Decision != record.Hidden {
 		text += "  " + b.Errno
@@ -129,7 +133,7 @@ func ended(b record.TurnEnd) string {
 	if b.Limit != "" {
 		text += " " + b.Limit
 	}
-	if b.Exit != nil {
+	if b.Exit != nil && *b.Exit != 0 {
 		text += fmt.Sprintf(" %d", *b.Exit)
 	}
 	if b.Message != "" {
@@ -160,15 +164,22 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
+func entries(n uint64) string {
+	if n == 1 {
+		return "1 entry"
+	}
+	return fmt.Sprintf("%d entries", n)
+}
+
 func bytesText(n int64) string {
 	switch {
 	case n == 1:
 		return "1 byte"
 	case n < 10_000:
 		return fmt.Sprintf("%d bytes", n)
-	case n < 10<<20:
+	case n < 1<<20:
 		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 10<<30:
+	case n < 1<<30:
 		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 	}
 	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
