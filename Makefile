@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
-demo: build ## run two agents on this tree and show what they did and what they were refused
+demo: build guests ## run two agents on this tree and show what they did and what they were refused
 	@sh examples/demo.sh
 
 test: ## run all tests

@@ -43,17 +43,17 @@ run 0 run "$demo/report.tar.gz" -o "$demo/out" --query '{"title":"The documents 
 echo
 sed 's/^/  /' "$demo/out/report.md"
 
-say "4. The second one looks around, then reads what its manifest forbids."
-run 3 run "$demo/misbehave.tar.gz"
-
-say "5. It writes a file nobody declared. Nothing is published."
+say "4. The second one writes a file nobody declared. Nothing is published."
 run 3 run "$demo/misbehave.tar.gz" -- undeclared
 [ ! -e NOTES.md ] || { echo "demo: NOTES.md was written"; exit 1; }
 
-say "6. It computes for ever, for five seconds."
+say "5. It computes for ever. After the five seconds of its manifest it is stopped."
 run 7 run "$demo/misbehave.tar.gz" -- loop
 
-say "7. Everything is on record, line by line, and the record verifies."
+say "6. It looks for what is none of its business, then reads what its manifest forbids."
+run 3 run "$demo/misbehave.tar.gz"
+
+say "7. Everything is on record, and the record verifies."
 run 0 session list
 run 0 ledger show @last
 run 0 verify --all

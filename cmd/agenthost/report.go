@@ -33,12 +33,12 @@ func (p *program) report(root *session.Root, plane string, r *host.Result, outpu
 	p.term.note("session %s (agenthost ledger show @last)", r.Session)
 	if outDir, ok := publishedOut(r); ok {
 		if output == "" {
-			output = filepath.Join(shown(root.Path()), filepath.FromSlash(outDir))
+			output = filepath.Join(forPeople(root.Path()), filepath.FromSlash(outDir))
 		}
 		p.term.note("files are in %s", output)
 	}
 	if kept {
-		p.term.note("what it wrote is kept in %s", filepath.Join(shown(root.Path()), "planes", plane, "sessions", r.Session, "blocked"))
+		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(root.Path()), "planes", plane, "sessions", r.Session, "blocked"))
 	}
 	var failed *failure
 	if r.Status != record.StatusOK && r.Status != record.StatusDryRun {
@@ -127,9 +127,9 @@ func publishedOut(r *host.Result) (string, bool) {
 	return "", false
 }
 
-// shown is a path for people: relative to the current folder where it lies
+// forPeople is a path for people: relative to the current folder where it lies
 // beneath it.
-func shown(path string) string {
+func forPeople(path string) string {
 	here, err := os.Getwd()
 	if err != nil {
 		return path
@@ -170,7 +170,7 @@ func copyOutput(root *session.Root, r *host.Result, dir string) error {
 		if err := copyFile(from, f.Path, to, name, f.Executable); err != nil {
 			return &failure{
 				message: fmt.Sprintf("copy %s to %s: %v", name, dir, err),
-				hint:    "the turn is committed: its files are in " + filepath.Join(shown(root.Path()), "output", r.Session),
+				hint:    "the turn is committed: its files are in " + filepath.Join(forPeople(root.Path()), "output", r.Session),
 				code:    exitHost, err: err,
 			}
 		}
