@@ -2,11 +2,15 @@ package archive
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/agenthost/agenthost/abi"
 )
@@ -264,5 +268,38 @@ func TestOpenPath(t *testing.T) {
 	p, err := OpenPath(smallFolder(t))
 	if err != nil || p.Digest.String() != smallDigest {
 		t.Errorf("folder: %v", err)
+	}
+}
+
+// TestPreview1 holds the table of package abi against the engine's own.
+func TestPreview1(t *testing.T) {
+	ctx := context.Background()
+	r := wazero.NewRuntime(ctx)
+	defer r.Close(ctx)
+	m, err := wasi_snapshot_preview1.NewBuilder(r).Compile(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offered := m.ExportedFunctions()
+	for name, f := range offered {
+		want := abi.Signature{Params: string(f.ParamTypes()), Results: string(f.ResultTypes())}
+		if got, ok := abi.Lookup(abi.WASIModule, name); !ok || got != want {
+			t.Errorf("%s is %s in the table, %s in the engine", name, got, want)
+		}
+	}
+	if got, want := len(abi.Functions(abi.WASIModule)), len(offered); got != want {
+		t.Errorf("%d functions in the table, %d in the engine", got, want)
+	}
+}
+
+// TestModulesAreValid: what stands for a guest in these tests is one.
+func TestModulesAreValid(t *testing.T) {
+	ctx := context.Background()
+	r := wazero.NewRuntime(ctx)
+	defer r.Close(ctx)
+	for _, imports := range [][]imported{nil, {fn(abi.WASIModule, "path_open"), fn(abi.Module, "call")}, {{module: "env", name: "memory", kind: "\x02\x00\x01"}}} {
+		if _, err := r.CompileModule(ctx, command(imports...)); err != nil {
+			t.Error(err)
+		}
 	}
 }

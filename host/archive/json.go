@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -62,8 +63,19 @@ func (d *document) full() bool { return len(d.problems) >= maxProblems }
 
 func (d *document) fault(where, hint, format string, args ...any) {
 	if !d.full() {
-		d.problems = append(d.problems, &ManifestError{Where: where, What: fmt.Sprintf(format, args...), Hint: hint})
+		what := fmt.Sprintf(format, args...)
+		d.problems = append(d.problems, &ManifestError{Where: where, What: oneLine(what), Hint: oneLine(hint)})
 	}
+}
+
+// oneLine keeps what a document chose from breaking a message's line.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
 
 // faulted reports whether a mistake was found at where, around or within it.

@@ -258,6 +258,7 @@ func TestManifestMistakes(t *testing.T) {
 		{base(`, "capabilities": {"read": ["../x"], "write": ["a", "b//c"]}`), `capabilities.read[0]: "../x" has a segment ..; name the folder itself; what lies outside the workspace cannot be granted (and 1 more mistake)`},
 		{base(`, "capabilities": {"write": ["ledger/x"]}`), `capabilities.write[0]: "ledger/x" asks to write beneath ledger/; only agenthost itself writes there; declare an output elsewhere, such as out/**`},
 		{base(`, "capabilities": {"forbidden": ["[!a]"]}`), `capabilities.forbidden[0]: "[!a]" has a negated class [!a]; list the characters that may stand there, or write ?`},
+		{base(`, "capabilities": {"read": ["/a\n\u001bc"]}`), `capabilities.read[0]: "/a\n\x1bc" begins with /; patterns are relative to the workspace: write a` + "\ufffd\ufffdc"},
 		{base(`, "capabilities": {"read": [` + many(`"a"`, 1025) + `]}`), `capabilities.read: 1025 items, at most 1024 are allowed`},
 		{base(`, "inputs": ["docs/a.md"]`), `inputs[0]: no pattern of capabilities.read grants "docs/a.md"; add it to capabilities.read`},
 		{base(`, "capabilities": {"read": ["docs/**"], "forbidden": ["**/a.md"]}, "inputs": ["docs/a.md"]`), `inputs[0]: "docs/a.md" is refused by the rule "forbidden **/a.md"; take it out, or change the rule`},

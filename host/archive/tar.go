@@ -151,6 +151,9 @@ func (t *tarReader) next() (name string, size int64, err error) {
 	if kind == typePAX {
 		return t.pax(b, name, size)
 	}
+	if !plain(name) {
+		return "", 0, t.fault(packAgain, "a name beyond ASCII stands in a PAX header")
+	}
 	if err := t.same(b, header(name, size, typeRegular)); err != nil {
 		return "", 0, err
 	}
