@@ -216,10 +216,11 @@ func (r Range) appendMembers(m *ledger.Members) {
 
 // Digest tells the content of a file after the operation that named it: of a
 // large file that was read, and at the end of the turn of every staged file, Of
-// being the open, write or rename that gave it its final name.
+// being the open, write or rename that gave it its final name. (The rename of a
+// folder is followed by one of each file beneath it.)
 type Digest struct {
 	Of     uint64      `json:"of"`             // seq of the op
-	Path   string      `json:"path,omitempty"` // of the file, where Of renamed a folder above it
+	Path   string      `json:"path,omitempty"` // if given, the name that Of gave the file
 	SHA256 ledger.Hash `json:"sha256"`
 	Size   int64       `json:"size"`
 	Ranges []Range     `json:"ranges,omitempty"`

@@ -70,9 +70,8 @@ type read struct {
 // named is an operation that a digest can be of.
 type named struct {
 	path   string // the name the file has after it
-	folder bool   // or one above the file
-	read   int    // index in reads, if it only read
-	staged bool   // or it staged the file
+	staged bool   // it is a staged file
+	read   int    // if not: index in reads, -1 if it is not listed there
 }
 
 // add takes the next entry of the turn and its body.
@@ -178,8 +177,11 @@ func (t *turn) done(seq uint64, o Op) {
 	case OpDelete:
 		delete(t.staged, o.Path)
 	case OpRename:
-		t.rename(o.Path, o.To)
-		t.named[seq] = named{path: o.To, staged: true, folder: true}
+		if f, ok := t.staged[o.Path]; ok {
+			delete(t.staged, o.Path)
+			t.staged[o.To] = f
+			t.named[seq] = named{path: o.To, staged: true}
+		}
 	}
 }
 
@@ -199,35 +201,17 @@ func (t *turn) read(seq uint64, o Op, own bool) {
 	t.reads = append(t.reads, r)
 }
 
-// rename moves a staged file, or all that is staged beneath a folder.
-func (t *turn) rename(from, to string) {
-	if f, ok := t.staged[from]; ok {
-		delete(t.staged, from)
-		t.staged[to] = f
-		return
-	}
-	moved := map[string]*File{}
-	for name, f := range t.staged {
-		if rest, ok := strings.CutPrefix(name, from+"/"); ok {
-			delete(t.staged, name)
-			moved[to+"/"+rest] = f
-		}
-	}
-	maps.Copy(t.staged, moved)
-}
-
 func (t *turn) digest(d Digest) error {
 	of, ok := t.named[d.Of]
 	if !ok {
-		return fmt.Errorf("digest of seq %d, which did not open, read, write or rename a file in this turn", d.Of)
+		return fmt.Errorf("digest of seq %d, which did not open, read, write or rename a file of this turn", d.Of)
 	}
-	name := cmp.Or(d.Path, of.path)
-	if name != of.path && !(of.folder && strings.HasPrefix(name, of.path+"/")) {
-		return fmt.Errorf("digest of %s by seq %d, which is about %s", name, d.Of, of.path)
+	if d.Path != "" && d.Path != of.path {
+		return fmt.Errorf("digest of %s by seq %d, which is about %s", d.Path, d.Of, of.path)
 	}
 	switch {
 	case of.staged:
-		t.staged[name] = &File{SHA256: d.SHA256, Size: d.Size}
+		t.staged[of.path] = &File{SHA256: d.SHA256, Size: d.Size}
 	case of.read >= 0:
 		f := &t.reads[of.read].file
 		f.SHA256, f.Size = d.SHA256, d.Size

@@ -61,6 +61,7 @@ func TestEvidenceReads(t *testing.T) {
 			o.Decision = Violated
 			b.op(o)
 			b.op(Op{Op: OpList, Path: "docs", Decision: Granted})
+			b.op(Op{Op: OpReadlink, Path: "docs/x.md", Decision: Refused, Errno: "perm"})
 			b.op(Op{Op: OpStat, Path: "docs/x.md", Decision: Granted})
 			b.op(Op{Op: OpHash, Via: ViaABI, Decision: Own}) // of bytes
 		}, nil, nil},
@@ -83,7 +84,7 @@ func TestEvidenceReads(t *testing.T) {
 			of := b.op(large)
 			large.Path = "docs/other.md"
 			b.op(large)
-			b.digest(of, "", "big")
+			b.digest(of, "big")
 		}, []File{fileOf("docs/big.md", "big"), unknown("docs/other.md", 9)}, []string{"docs/other.md"}},
 		{"an output of an earlier turn", func(b *builder) { o := reading(out+"old", "old"); o.Decision = Own; b.op(o) }, []File{fileOf(out+"old", "old")}, nil},
 		{"what the turn staged itself", func(b *builder) {
@@ -91,7 +92,7 @@ func TestEvidenceReads(t *testing.T) {
 			o := reading(out+"new", "new")
 			o.Decision = Own
 			of := b.op(o)
-			b.digest(of, "", "new") // a large one
+			b.digest(of, "new") // a large one
 			b.op(Op{Op: OpRename, Path: out + "new", To: "reports/n.md", Decision: Granted})
 			b.op(reading("reports/n.md", "new"))
 		}, nil, nil},
@@ -99,12 +100,12 @@ func TestEvidenceReads(t *testing.T) {
 		{"what stood before a write that kept it", func(b *builder) {
 			o := reading("reports/r.md", "old")
 			o.Flags = "write,append"
-			b.digest(b.op(o), "", "old and new")
+			b.digest(b.op(o), "old and new")
 		}, []File{fileOf("reports/r.md", "old")}, []string{"reports/r.md"}},
 		{"not what a write replaced", func(b *builder) {
 			o := reading("reports/r.md", "old")
 			o.Flags = "write,create,trunc"
-			b.digest(b.op(o), "", "new")
+			b.digest(b.op(o), "new")
 			b.op(Op{Op: OpOpen, Path: "reports/s.md", Flags: "read,write,create", Decision: Granted})
 		}, nil, nil},
 		{"what stood before a deleted one", func(b *builder) {
@@ -134,41 +135,36 @@ func TestEvidenceWrites(t *testing.T) {
 	}{
 		{"sorted", func(b *builder) {
 			z, a, s := create(b, "z"), create(b, "a"), create(b, "tmp/s")
-			b.digest(z, "", "1")
-			b.digest(a, "", "2")
-			b.digest(s, "", "3")
+			b.digest(z, "1")
+			b.digest(a, "2")
+			b.digest(s, "3")
 		}, []File{fileOf("a", "2"), fileOf("z", "1")}, []File{fileOf("tmp/s", "3")}},
-		{"opened twice", func(b *builder) { create(b, "a"); b.digest(create(b, "a"), "", "2") }, []File{fileOf("a", "2")}, nil},
+		{"opened twice", func(b *builder) { create(b, "a"); b.digest(create(b, "a"), "2") }, []File{fileOf("a", "2")}, nil},
 		{"without a digest", func(b *builder) { create(b, "a") }, nil, nil},
-		{"by the ABI", func(b *builder) { b.digest(b.op(Op{Op: OpWrite, Via: ViaABI, Path: "a", Decision: Granted}), "", "1") }, []File{fileOf("a", "1")}, nil},
+		{"by the ABI", func(b *builder) { b.digest(b.op(Op{Op: OpWrite, Via: ViaABI, Path: "a", Decision: Granted}), "1") }, []File{fileOf("a", "1")}, nil},
 		{"deleted", func(b *builder) { create(b, "a"); b.op(Op{Op: OpDelete, Path: "a", Decision: Own}) }, nil, nil},
 		{"deleted after its digest", func(b *builder) {
-			b.digest(create(b, "a"), "", "1")
+			b.digest(create(b, "a"), "1")
 			b.op(Op{Op: OpDelete, Path: "a", Decision: Own})
 		}, nil, nil},
-		{"renamed", func(b *builder) { create(b, "tmp/a"); b.digest(rename(b, "tmp/a", "b"), "", "1") }, []File{fileOf("b", "1")}, nil},
-		{"renamed after its digest", func(b *builder) { b.digest(create(b, "a"), "", "1"); rename(b, "a", "tmp/b") }, nil, []File{fileOf("tmp/b", "1")}},
+		{"renamed", func(b *builder) { create(b, "tmp/a"); b.digest(rename(b, "tmp/a", "b"), "1") }, []File{fileOf("b", "1")}, nil},
+		{"renamed after its digest", func(b *builder) { b.digest(create(b, "a"), "1"); rename(b, "a", "tmp/b") }, nil, []File{fileOf("tmp/b", "1")}},
 		{"renamed onto another", func(b *builder) {
-			b.digest(create(b, "a"), "", "1")
-			b.digest(create(b, "b"), "", "2")
+			b.digest(create(b, "a"), "1")
+			b.digest(create(b, "b"), "2")
 			rename(b, "a", "b")
 		}, []File{fileOf("b", "1")}, nil},
 		{"with the folder above", func(b *builder) {
 			create(b, "tmp/d/1")
 			create(b, "tmp/d/e/2")
 			create(b, "tmp/dd")
-			of := rename(b, "tmp/d", "output/d")
-			b.digest(of, "output/d/1", "1")
-			b.digest(of, "output/d/e/2", "2")
+			rename(b, "tmp/d", "output/d")
+			b.digest(rename(b, "tmp/d/1", "output/d/1"), "1")
+			b.digest(rename(b, "tmp/d/e/2", "output/d/e/2"), "2")
 		}, []File{fileOf("output/d/1", "1"), fileOf("output/d/e/2", "2")}, nil},
-		{"with the folder above, after the digests", func(b *builder) {
-			b.digest(create(b, "d/1"), "", "1")
-			b.digest(create(b, "dd"), "", "2")
-			rename(b, "d", "d/d")
-		}, []File{fileOf("d/d/1", "1"), fileOf("dd", "2")}, nil},
 		{"not what failed", func(b *builder) {
 			b.op(Op{Op: OpOpen, Path: "a", Flags: "write,create", Decision: Own, Errno: "nospc"})
-			b.digest(create(b, "b"), "", "1")
+			b.digest(create(b, "b"), "1")
 			b.op(Op{Op: OpDelete, Path: "b", Decision: Own, Errno: "io"})
 		}, []File{fileOf("b", "1")}, nil},
 	} {

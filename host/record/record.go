@@ -78,6 +78,12 @@ const (
 	LimitResultBytes = "result_bytes"
 	LimitEntries     = "entries"
 	LimitCallDepth   = "call_depth"
+
+	// The host's own ceilings.
+	LimitOpenFiles = "open_files" // descriptors open at once
+	LimitListing   = "listing"    // names in one folder
+	LimitScratch   = "scratch"    // bytes or files in /tmp
+	LimitStderr    = "stderr"     // bytes the guest wrote there
 )
 
 // Ways by which an operation reaches the gate.
@@ -103,6 +109,7 @@ const (
 	OpWrite    = "write"   // ABI
 	OpHash     = "hash"    // ABI
 	OpExec     = "exec"    // ABI
+	OpCall     = "call"    // of an imported function that the host does not have
 	OpPublish  = "publish" // host
 )
 
@@ -112,18 +119,21 @@ const (
 	Own      = "own"       // the session's own output, scratch and staged files
 	InPkg    = "package"   // beneath /.agenthost
 	Hidden   = "hidden"    // answered as if it did not exist
+	Refused  = "refused"   // what version 1 does not have, such as links: an errno, and the turn goes on
 	Violated = "violation" // refused, and the turn ends
 )
 
 // ErrnoSuccess is the errno of an operation that was performed.
 const ErrnoSuccess = "success"
 
-// Sizes of the longest entry of each file. An entry of evidence sums up a whole
-// turn, and is never longer than all entries of that turn together; a host
-// keeps these below MaxEvidence.
+// Bounds in bytes. A host ends a turn with CodeLimit before its entries in
+// exec.jsonl have more than MaxTurn together: evidence, which names a file at
+// most twice for each op on it, is then no longer than MaxEvidence, and every
+// turn can be ended.
 const (
-	MaxExecEntry = 8 << 20
-	MaxEvidence  = 64 << 20
+	MaxTurn      = 48 << 20
+	MaxEvidence  = 96 << 20 // one entry of evidence.jsonl
+	MaxExecEntry = 8 << 20  // one entry of exec.jsonl
 )
 
 // ExecOptions are the options under which exec.jsonl is written and read.

@@ -122,8 +122,8 @@ func (b *builder) op(o Op) uint64 {
 	return e.Seq
 }
 
-func (b *builder) digest(of uint64, path, content string) {
-	b.append(b.exec, b.turn, Digest{Of: of, Path: path, SHA256: hashOf(content), Size: int64(len(content))})
+func (b *builder) digest(of uint64, content string) {
+	b.append(b.exec, b.turn, Digest{Of: of, SHA256: hashOf(content), Size: int64(len(content))})
 }
 
 // entries gives those of the turn so far.
@@ -183,9 +183,9 @@ func (b *builder) good() {
 	moved := b.op(Op{Op: OpRename, Path: "tmp/copy", To: "reports/r.md", Decision: Granted, Rule: "reports/*.md"})
 	b.op(a)
 	b.append(b.exec, b.turn, Digest{Of: big, SHA256: hashOf("big"), Size: 2 << 20, Ranges: []Range{{0, 4096}}})
-	b.digest(scratch, "", "scratch")
-	b.digest(report, "", "the report")
-	b.digest(moved, "", "the copy")
+	b.digest(scratch, "scratch")
+	b.digest(report, "the report")
+	b.digest(moved, "the copy")
 	b.op(Op{Op: OpStat, Path: ".editorconfig", Decision: Hidden, Errno: "noent", Count: 4})
 	b.append(b.exec, b.turn, Stderr{b.blob("wrote 2 files\n"), false})
 	result := b.blob("done\n")

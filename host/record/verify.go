@@ -182,23 +182,26 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		return s.bad(ExecFile, e, "turn %d names %d entries of %s, of which the turns before have %d", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
 	}
 	var (
-		last       ledger.Entry
+		last       ledger.Entry // of the turn's own, not of a recovery
 		got        []byte
 		violations []Violation
 	)
 	for s.tree.Size() < end.Evidence.Size {
-		var err error
-		if last, err = s.next(); err != nil {
+		next, err := s.next()
+		if err != nil {
 			return err
 		}
-		if last.Line == nil {
+		if next.Line == nil {
 			return s.bad(ExecFile, e, "turn %d was committed with %d entries of %s, which has %d: its end was cut off", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
 		}
-		body, err := Decode(last)
+		body, err := Decode(next)
 		if err != nil {
-			return s.bad(EvidenceFile, last, "%w", err)
+			return s.bad(EvidenceFile, next, "%w", err)
 		}
-		if last.Turn != e.Turn && last.Kind != KindRecovered {
+		if next.Kind == KindRecovered {
+			continue
+		}
+		if last = next; last.Turn != e.Turn {
 			return s.bad(EvidenceFile, last, "%s of turn %d, want %d", last.Kind, last.Turn, e.Turn)
 		}
 		switch b := body.(type) {
@@ -217,7 +220,7 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		return s.bad(ExecFile, e, "turn %d was committed with another %s: its root is %v, not %v", e.Turn, EvidenceFile, root, end.Evidence.Root)
 	}
 	if last.Kind != KindTurnEvidence {
-		return s.bad(EvidenceFile, last, "turn %d was committed with %s as the last entry, want turn.evidence", e.Turn, last.Kind)
+		return s.bad(ExecFile, e, "turn %d was committed with an %s that does not end with its evidence", e.Turn, EvidenceFile)
 	}
 	wanted, err := ledger.Encode(want)
 	if err != nil {

@@ -159,12 +159,22 @@ func TestVerifySessionFinds(t *testing.T) {
 			b.open()
 			b.begin()
 			b.onEnd = func(e *TurnEnd) {
+				b.append(b.evidence, 1, Violation{})
+				head := b.evidence.Head()
+				e.Evidence = EvidenceHead{head.Size, head.Root}
+			}
+			b.end(ok)
+		}, ExecFile, 3, "turn 1 was committed with an evidence.jsonl that does not end with its evidence"},
+		{"evidence, then debris of a crash", func(b *builder) {
+			b.open()
+			b.begin()
+			b.onEnd = func(e *TurnEnd) {
 				b.append(b.evidence, 0, Recovered{})
 				head := b.evidence.Head()
 				e.Evidence = EvidenceHead{head.Size, head.Root}
 			}
 			b.end(ok)
-		}, EvidenceFile, 2, "turn 1 was committed with recovered as the last entry, want turn.evidence"},
+		}, "", 0, ""},
 		{"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
 			"violation of turn 1, which has ended"},
 		{"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 1,
@@ -183,15 +193,18 @@ func TestVerifySessionFinds(t *testing.T) {
 		{"an unknown decision", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: "maybe"}) }, ExecFile, 3, `unknown decision "maybe"`},
 		{"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 3,
 			"an op with the decision granted has the count 2"},
-		{"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "", "x") }, ExecFile, 3,
-			"digest of seq 7, which did not open, read, write or rename a file in this turn"},
-		{"a digest of another file", func(b *builder) { b.open(); b.begin(); b.digest(b.op(read), "docs/b.md", "x") }, ExecFile, 4,
-			"digest of docs/b.md by seq 2, which is about docs/a.md"},
-		{"a digest from beside the folder", func(b *builder) {
+		{"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "x") }, ExecFile, 3,
+			"digest of seq 7, which did not open, read, write or rename a file of this turn"},
+		{"a digest of another file", func(b *builder) {
 			b.open()
 			b.begin()
-			b.digest(b.op(Op{Op: OpRename, Path: "tmp/a", To: "tmp/b", Decision: Own}), "tmp/bc", "x")
-		}, ExecFile, 4, "digest of tmp/bc by seq 2, which is about tmp/b"},
+			b.append(b.exec, 1, Digest{Of: b.op(read), Path: "docs/b.md"})
+		}, ExecFile, 4, "digest of docs/b.md by seq 2, which is about docs/a.md"},
+		{"a digest of what was not staged", func(b *builder) {
+			b.open()
+			b.begin()
+			b.digest(b.op(Op{Op: OpRename, Path: "tmp/a", To: "tmp/b", Decision: Own}), "x")
+		}, ExecFile, 4, "digest of seq 2, which did not open, read, write or rename a file of this turn"},
 		{"members of another kind", func(b *builder) { b.open(); b.append(b.exec, 0, odd{}) }, ExecFile, 2, `entry session.close: json: unknown field "odd"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
