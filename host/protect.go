@@ -2,15 +2,17 @@ package host
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/policy"
 )
 
 // never returns patterns of what belongs to the host and happens to lie in the
-// workspace: the cache of native code, and what the caller named. It may neither
-// be seen nor written, whatever is granted.
+// workspace: the cache of native code, the policy, this program, and what the
+// caller named. It may neither be seen nor written, whatever is granted.
 func (p *Prepared) never() ([]string, error) {
 	workspace, err := filepath.EvalSymlinks(p.turn.Workspace)
 	if err != nil {
@@ -19,8 +21,15 @@ func (p *Prepared) never() ([]string, error) {
 	if workspace, err = filepath.Abs(workspace); err != nil {
 		return nil, fmt.Errorf("find the workspace: %w", err)
 	}
+	own := append([]string{p.runner.cache.Dir()}, p.turn.Protected...)
+	if p.turn.Policy.Source != policy.BuiltIn {
+		own = append(own, p.turn.Policy.Source)
+	}
+	if program, err := os.Executable(); err == nil {
+		own = append(own, program)
+	}
 	var patterns []string
-	for _, folder := range append([]string{p.runner.cache.Dir()}, p.turn.Protected...) {
+	for _, folder := range own {
 		real, err := filepath.EvalSymlinks(folder)
 		if err != nil {
 			continue // what does not exist holds nothing
