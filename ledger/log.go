@@ -202,6 +202,7 @@ func (l *Log) add(e Entry) {
 // and again before Append returns. An entry that cannot be encoded or is too
 // large ([ErrTooLarge]) leaves the log as it was; a failed write or sync makes
 // this and every later call return [ErrPoisoned], whatever reached the disk.
+// With a pointer to a body that is used again nothing is allocated.
 func (l *Log) Append(turn int, b Body) (Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

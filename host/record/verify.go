@@ -50,7 +50,7 @@ type Turn struct {
 // The error is an [*ledger.IntegrityError] that names the first bad line, or
 // one of the file system. A torn tail and an unfinished turn are reported, not
 // errors. What lies beyond the last turn.end is not protected by anything but
-// the chain. VerifySession needs no lock.
+// the chain. VerifySession needs no lock, and memory for the names of one turn.
 func VerifySession(ledgerDir string) (Report, error) {
 	s := &session{dir: ledgerDir, missing: map[ledger.Hash]*ledger.IntegrityError{}}
 	for _, name := range []string{ExecFile, EvidenceFile} {
