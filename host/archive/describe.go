@@ -127,6 +127,9 @@ func pattern(p string) bool { return strings.ContainsAny(p, `*?[{\`) }
 func Warnings(m Manifest) []string {
 	c := m.Capabilities
 	var lines []string
+	if m.Entry == nil && len(c.Read)+len(c.Write)+len(c.Execute)+len(m.Inputs)+len(m.Outputs) > 0 {
+		lines = append(lines, "a package without entry does not run: its capabilities, inputs and outputs mean nothing")
+	}
 	for _, g := range []struct {
 		op       capability.Op
 		patterns []string

@@ -11,9 +11,11 @@ func TestDescribe(t *testing.T) {
 		{base(""), "is a library: it does not run, other packages see its files read-only"},
 		{base(`, "dependencies": [{"id": "PKG-B"}]`), "is a library: it does not run, other packages see its files read-only\nsees the files of PKG-B of any version, read-only"},
 		{base(`, "entry": {"module": "a"}`), "may read nothing but its own files\nmay write nothing but its scratch and its output folder\nmay run no commands"},
-		{base(`, "capabilities": {"read": ["planes/ho1/sessions/*/ledger/*.jsonl", "registries/*.csv", "out/**"]}, "entry": {"module": "a"}`),
+		{
+			base(`, "capabilities": {"read": ["planes/ho1/sessions/*/ledger/*.jsonl", "registries/*.csv", "out/**"]}, "entry": {"module": "a"}`),
 			"may read planes/ho1/sessions/*/ledger/*.jsonl (records of sessions)\nmay read registries/*.csv (files of the control plane)\nmay read out/** (its session's output)\n" +
-				"may write nothing but its scratch and its output folder\nmay run no commands"},
+				"may write nothing but its scratch and its output folder\nmay run no commands",
+		},
 		{fullManifest, `may read docs/** (files of the workspace)
 may read registries/*.csv (files of the control plane)
 may write reports/*.md (files of the workspace)
@@ -67,7 +69,7 @@ func TestWarnings(t *testing.T) {
 		{`"execute": ["git log", "python3.11 pkg:a.py"]`, "execute python3.11 pkg:a.py: python3.11" + code},
 		{`"execute": ["bash pkg:run.sh", "grep x"]`, "execute bash pkg:run.sh: bash" + code},
 	} {
-		m, err := ParseManifest([]byte(base(`, "capabilities": {` + test.rights + `}`)))
+		m, err := ParseManifest([]byte(base(`, "entry": {"module": "a"}, "capabilities": {` + test.rights + `}`)))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,6 +80,17 @@ func TestWarnings(t *testing.T) {
 		if got := Warnings(m); !slices.Equal(got, want) {
 			t.Errorf("%s:\n got %s\nwant %s", test.rights, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 		}
+	}
+}
+
+func TestWarnsOfIdleRights(t *testing.T) {
+	m, err := ParseManifest([]byte(base(`, "capabilities": {"read": ["docs/**"]}`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"a package without entry does not run: its capabilities, inputs and outputs mean nothing"}
+	if got := Warnings(m); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -149,7 +149,7 @@ func (t *tarReader) next() (name string, size int64, err error) {
 		return "", 0, err
 	}
 	if kind == typePAX {
-		return t.pax(b, name, size)
+		return t.pax(b, size)
 	}
 	if !plain(name) {
 		return "", 0, t.fault(packAgain, "a name beyond ASCII stands in a PAX header")
@@ -248,7 +248,7 @@ func typeName(kind byte) string {
 
 // pax reads a PAX header, which holds a path and nothing else, and the header
 // after it.
-func (t *tarReader) pax(b [blockSize]byte, name string, size int64) (string, int64, error) {
+func (t *tarReader) pax(b [blockSize]byte, size int64) (name string, content int64, err error) {
 	if err := t.same(b, header(paxName, size, typePAX)); err != nil {
 		return "", 0, err
 	}
@@ -266,11 +266,11 @@ func (t *tarReader) pax(b [blockSize]byte, name string, size int64) (string, int
 	if !bytes.Equal(record, want) || plain(name) {
 		return "", 0, t.fault(packAgain, "a PAX header holds the path of a long name and nothing else")
 	}
-	b, err := t.block()
+	b, err = t.block()
 	if err != nil {
 		return "", 0, err
 	}
-	kind, _, size, err := t.header(b)
+	kind, _, content, err := t.header(b)
 	if err != nil {
 		return "", 0, err
 	}
@@ -278,11 +278,11 @@ func (t *tarReader) pax(b [blockSize]byte, name string, size int64) (string, int
 	if kind != typeRegular {
 		return "", 0, t.fault(packAgain, "a PAX header follows a PAX header")
 	}
-	if err := t.same(b, header(longName, size, typeRegular)); err != nil {
+	if err := t.same(b, header(longName, content, typeRegular)); err != nil {
 		return "", 0, err
 	}
-	t.left, t.pad = size, padding(size)
-	return name, size, nil
+	t.left, t.pad = content, padding(content)
+	return name, content, nil
 }
 
 // same compares a header with the one pack would have written and names the
