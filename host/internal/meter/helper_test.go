@@ -114,6 +114,7 @@ type host struct {
 	ctx      context.Context
 	config   AccountConfig
 	accounts map[string]*Account
+	lowest   int64 // fuel that refill was called with
 }
 
 func newHost(t testing.TB, engine string, config AccountConfig) *host {
@@ -127,6 +128,8 @@ func newHost(t testing.TB, engine string, config AccountConfig) *host {
 	t.Cleanup(func() { h.Close(h.ctx) })
 	i64 := []api.ValueType{api.ValueTypeI64}
 	refill := func(_ context.Context, m api.Module, stack []uint64) {
+		_, fuel := split(int64(stack[0]))
+		h.lowest = min(h.lowest, fuel)
 		next, err := h.account(m.Name()).Refill(int64(stack[0]))
 		if err != nil {
 			panic(err)

@@ -134,15 +134,12 @@ func guest(t testing.TB, name string) []byte {
 }
 
 // program runs a WASI program to its end and returns what it printed and the units it used.
-func (h *host) program(t testing.TB, wasm []byte, args ...string) (string, int64) {
+func (h *host) program(t testing.TB, program wazero.CompiledModule, args ...string) (string, int64) {
 	t.Helper()
 	var stdout bytes.Buffer
-	c, err := h.CompileModule(h.ctx, wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := h.InstantiateModule(h.ctx, c, wazero.NewModuleConfig().WithName("program").WithArgs(args...).
-		WithStdout(&stdout).WithStartFunctions())
+	config := wazero.NewModuleConfig().WithName("program").WithArgs(append([]string{"program"}, args...)...).WithStdout(&stdout).WithStartFunctions()
+	h.accounts["program"] = nil
+	m, err := h.InstantiateModule(h.ctx, program, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,17 +154,35 @@ func (h *host) program(t testing.TB, wasm []byte, args ...string) (string, int64
 	return stdout.String(), h.used(m)
 }
 
+func (h *host) compile(t testing.TB, wasm []byte) wazero.CompiledModule {
+	t.Helper()
+	c, err := h.CompileModule(h.ctx, wasm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 func TestGoProgramIsTheSame(t *testing.T) {
 	wasm := guest(t, "compute")
 	out := inject(t, wasm)
 	t.Logf("%d bytes, metered %d", len(wasm), len(out))
-	want, _ := newHost(t, "compiler", AccountConfig{}).program(t, wasm, "compute")
+	h := newHost(t, "compiler", AccountConfig{})
+	want, _ := h.program(t, h.compile(t, wasm))
+	counted := h.compile(t, exact(t, wasm))
+	m, err := h.InstantiateModule(h.ctx, counted, wazero.NewModuleConfig().WithName("counted").WithArgs("program").WithStartFunctions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = h.call(m, "_start") // ends by an exit
+	least := h.lastGlobal(m) + 1
 	counts := map[int64]bool{}
 	for _, run := range []struct {
 		engine string
 		slice  int64
 	}{{"compiler", 0}, {"compiler", 0}, {"compiler", 1000}, {"interpreter", 0}} {
-		got, used := newHost(t, run.engine, AccountConfig{Slice: run.slice}).program(t, out, "compute")
+		h := newHost(t, run.engine, AccountConfig{Slice: run.slice})
+		got, used := h.program(t, h.compile(t, out))
 		if got != want {
 			t.Errorf("%s: got %q, want %q", run.engine, got, want)
 		}
@@ -175,6 +190,12 @@ func TestGoProgramIsTheSame(t *testing.T) {
 	}
 	if len(counts) != 1 {
 		t.Errorf("counts differ between runs, slices or engines: %v", counts)
+	}
+	for used := range counts {
+		t.Logf("paid %d for %d units: %.2f", used, least, float64(used)/float64(least))
+		if used < least || used > 2*least {
+			t.Error("too little or too much")
+		}
 	}
 	again := inject(t, wasm)
 	if !bytes.Equal(out, again) {
@@ -258,14 +279,9 @@ func BenchmarkCompute(b *testing.B) {
 	}{{"plain", wasm}, {"metered", inject(b, wasm)}} {
 		b.Run("go/"+v.name, func(b *testing.B) {
 			h := newHost(b, "compiler", AccountConfig{Check: context.Background().Err})
-			c, err := h.CompileModule(h.ctx, v.wasm) // compiled once: the runtime keeps it
-			if err != nil {
-				b.Fatal(err)
-			}
-			defer c.Close(h.ctx)
+			c := h.compile(b, v.wasm)
 			for b.Loop() {
-				h.program(b, v.wasm, "compute", "5000")
-				delete(h.accounts, "program")
+				h.program(b, c, "5000")
 			}
 		})
 	}

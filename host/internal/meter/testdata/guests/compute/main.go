@@ -13,11 +13,11 @@ import (
 )
 
 func main() {
+	sum := sha256.Sum256(nil)
 	rounds := 200
 	if len(os.Args) > 1 {
 		rounds, _ = strconv.Atoi(os.Args[1])
 	}
-	sum := sha256.Sum256(nil)
 	for range rounds {
 		sum = sha256.Sum256([]byte(strings.Repeat(string(sum[:]), 32)))
 	}
