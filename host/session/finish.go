@@ -52,7 +52,7 @@ func unfinished(id ID, path string, err error) Finding {
 }
 
 // finish puts the files of a committed turn in their places, from any state a
-// crash can have left. The publish lock and the session's lock are held.
+// crash can have left. The publish lock and the session are held.
 type finish struct {
 	s            *Session
 	turn         int

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,6 +123,77 @@ func TestRecoveryLeavesTheLiving(t *testing.T) {
 	}
 	s.Leave()
 	settled(t, ws, root)
+}
+
+// TestRecoveryTakesTheLock: targets are replaced under the publish lock only.
+func TestRecoveryTakesTheLock(t *testing.T) {
+	ws, root := places(t, false)
+	steps := run(t, "turn", 0, ws, root)
+	ws, root = places(t, false)
+	run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+	r := openRoot(t, Options{Workspace: ws})
+	lock, err := r.lockPublish(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := r.Recover(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	want(t, filepath.Join(ws, "docs/old.md"), "old")
+	lock.Close()
+	settled(t, ws, root)
+}
+
+// TestUnknownEnd: where it is not known whether turn.end is durable, nothing is
+// taken back; recovery decides by what it finds.
+func TestUnknownEnd(t *testing.T) {
+	for _, written := range []bool{false, true} {
+		for _, apart := range []bool{false, true} {
+			ws, root := places(t, apart)
+			r := openRoot(t, Options{Workspace: ws, Root: root})
+			s := create(t, r, id1)
+			st, realized, err := stage(s, killed())
+			if err != nil {
+				t.Fatal(err)
+			}
+			publications, _, err := st.Copy(t.Context(), realized)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := evidence(s); err != nil {
+				t.Fatal(err)
+			}
+			c, err := st.Lock(t.Context(), publications)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Check(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Prepare(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if written {
+				if _, err := s.end(record.TurnEnd{Status: record.StatusOK, Publish: publications}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			c.sealed = true // as after a failed sync
+			if err := c.Release(); err != nil {
+				t.Error(err)
+			}
+			s.Leave()
+			if _, err := os.Stat(filepath.Join(root, "planes/pending/SES-1")); err != nil {
+				t.Errorf("the marker is gone: %v", err)
+			}
+			settled(t, ws, root)
+			if list, err := r.List(); err != nil || len(list) != 1 || (list[0].Status == record.StatusOK) != written {
+				t.Errorf("got %+v, %v", list, err)
+			}
+		}
+	}
 }
 
 // TestConcurrentRecovery: several processes recover one root at once.

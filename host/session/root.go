@@ -14,8 +14,7 @@
 //	planes/publish.lock         held while a turn is published
 //	planes/pending/SID          a commit whose renames are not finished
 //	planes/PLANE/sessions/SID/  one session
-//	    lock                    held by the process that works on it
-//	    ledger/                 exec.jsonl, evidence.jsonl, blobs/
+//	    ledger/                 exec.jsonl, evidence.jsonl, blobs/; locked by who works on it
 //	    staging/TURN/           workspace/, out/, tmp/, publish/; gone when the turn is over
 //	    blocked/TURN/           workspace/, out/ of a turn that was not published
 //	output/SID/                 what a session published under out/
@@ -60,7 +59,6 @@ const DefaultRoot = ".agenthost"
 
 const (
 	formatFile  = "FORMAT"
-	lockFile    = "lock"
 	publishLock = "planes/publish.lock"
 	pendingDir  = "planes/pending"
 	newPrefix   = ".new-"

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
@@ -29,7 +28,6 @@ type Session struct {
 
 	root    *Root
 	dir     *beneath.Dir // the session's folder
-	lock    *os.File
 	state   state
 	resumed bool     // an earlier process opened it
 	staging *Staging // of the turn in progress
@@ -270,7 +268,8 @@ func (r *Root) planeOf(id ID) (string, error) {
 
 func (s *Session) name() string { return sessionsOf(s.Plane) + "/" + string(s.ID) }
 
-// hold takes the session's lock and opens its ledgers.
+// hold opens the session's ledgers. Who holds exec.jsonl's lock may change
+// anything in the session's folder.
 func (s *Session) hold() (err error) {
 	defer func() {
 		if err != nil {
@@ -278,15 +277,6 @@ func (s *Session) hold() (err error) {
 		}
 	}()
 	if s.dir, err = s.root.folder().Sub(s.name()); err != nil {
-		return err
-	}
-	if s.lock, err = s.dir.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
-		return err
-	}
-	if err := beneath.TryLock(s.lock); err != nil {
-		if errors.Is(err, beneath.ErrLocked) {
-			return ErrInUse
-		}
 		return err
 	}
 	live := false
@@ -407,13 +397,10 @@ func (s *Session) Leave() error {
 	if s.Exec != nil {
 		errs = append(errs, s.Exec.Close())
 	}
-	if s.lock != nil {
-		errs = append(errs, s.lock.Close())
-	}
 	if s.dir != nil {
 		errs = append(errs, s.dir.Close())
 	}
-	s.Evidence, s.Exec, s.lock, s.dir = nil, nil, nil, nil
+	s.Evidence, s.Exec, s.dir = nil, nil, nil
 	return errors.Join(errs...)
 }
 
