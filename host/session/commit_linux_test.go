@@ -250,6 +250,27 @@ func TestSwapAfterCheck(t *testing.T) {
 	}
 }
 
+// TestMoveReplacesNothing: a target that was absent is not replaced, whenever
+// it appeared.
+func TestMoveReplacesNothing(t *testing.T) {
+	top := t.TempDir()
+	write(t, filepath.Join(top, "copy"), "copy")
+	write(t, filepath.Join(top, "a"), "mine")
+	dir, err := beneath.Open(top)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := taken(move(dir, "copy", dir, "a", false)); !errors.Is(err, errTaken) {
+		t.Errorf("got %v, want %v", err, errTaken)
+	}
+	want(t, filepath.Join(top, "a"), "mine")
+	if err := move(dir, "copy", dir, "a", true); err != nil {
+		t.Error(err)
+	}
+	want(t, filepath.Join(top, "a"), "copy")
+}
+
 // TestDescriptorKeptOpen: who still can write to the staged file does not
 // reach what is published.
 func TestDescriptorKeptOpen(t *testing.T) {
