@@ -79,11 +79,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err == nil {
 		return exitOK
 	}
+	f := explain(err)
 	var sig interrupted
 	if errors.As(context.Cause(ctx), &sig) {
-		err = &failure{message: "interrupted", code: sig.status(), err: err}
+		f = &failure{message: f.message, hint: f.hint, code: sig.status(), err: err}
+		if errors.Is(err, context.Canceled) {
+			f.message = "interrupted"
+		}
 	}
-	f := explain(err)
 	if f.message != "" { // all was said
 		p.term.failure(f)
 	}

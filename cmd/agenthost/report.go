@@ -48,7 +48,7 @@ func (p *program) report(root *session.Root, plane string, r *host.Result, outpu
 		return p.envelope(r.Envelope(), failed)
 	}
 	if r.Output != nil {
-		p.term.out(r.Output)
+		p.term.result(r.Output)
 	}
 	if r.Message != "" && failed == nil {
 		p.term.failure(&failure{message: r.Message, hint: r.Hint})

@@ -40,7 +40,7 @@ agent's result, byte for byte; its messages go to standard error behind "guest| 
 			&cli.StringSliceFlag{Name: "declare", Usage: "declare one more output, `PATH[=ROLE]`"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "copy what was published under out/ into the folder `DIR`"},
 			&cli.StringSliceFlag{Name: "library", Usage: "the package `FILE` of a library the agent depends on"},
-			&cli.StringFlag{Name: "plane", Usage: "the plane to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
+			&cli.StringFlag{Name: "plane", Usage: "the `PLANE` to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
 			&cli.StringFlag{Name: "work-order", Usage: "the work order `ID` the turn belongs to, WO-…"},
 			policyFlag(),
 			&cli.StringFlag{Name: "accept", Usage: "accept the package with this `DIGEST` (12 digits are enough) for what leaves the root"},

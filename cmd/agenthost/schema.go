@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
@@ -21,9 +22,9 @@ func (p *program) schemaCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "schema",
 		Usage:     "print the JSON Schema of a document",
-		ArgsUsage: "manifest|policy|entry",
-		Description: `manifest is a package's manifest.json, policy the operator's policy file, entry a
-line of a ledger. The schemas are made from the types the program itself reads
+		ArgsUsage: "manifest|policy|envelope|entry",
+		Description: `manifest is a package's manifest.json, policy the operator's policy file, envelope
+what run --json prints, entry a line of a ledger. The schemas are made from the types the program itself reads
 and writes; an editor can use them. They know shapes, not everything: package
 pack and policy show check a manifest and a policy whole.`,
 		Action: p.schema,
@@ -38,6 +39,7 @@ func (p *program) schema(c *cli.Context) error {
 	schemas := map[string]func() (*jsonschema.Schema, error){
 		"manifest": manifestSchema,
 		"policy":   policySchema,
+		"envelope": envelopeSchema,
 		"entry":    entrySchema,
 	}
 	makeSchema, ok := schemas[given[0]]
@@ -82,6 +84,21 @@ func policySchema() (*jsonschema.Schema, error) {
 	return s, nil
 }
 
+func envelopeSchema() (*jsonschema.Schema, error) {
+	s, err := schemaOf(reflect.TypeFor[host.Envelope]())
+	if err != nil {
+		return nil, err
+	}
+	withoutNull(s)
+	s.Title = "agenthost run --json"
+	s.Properties["status"].Enum = []any{
+		record.StatusOK, record.StatusDryRun, record.StatusError, record.StatusBlocked, record.StatusRefused, record.StatusAborted,
+	}
+	s.Properties["result"] = &jsonschema.Schema{} // any value
+	s.Properties["result_base64"] = &jsonschema.Schema{Type: "string", ContentEncoding: "base64"}
+	return s, nil
+}
+
 // entrySchema describes a line of a ledger: members all entries have, and those
 // of the entry's kind.
 func entrySchema() (*jsonschema.Schema, error) {
@@ -103,6 +120,15 @@ func entrySchema() (*jsonschema.Schema, error) {
 		s, err := schemaOf(reflect.TypeOf(body))
 		if err != nil {
 			return nil, err
+		}
+		if body.Kind() == record.KindStderr {
+			// A member of the embedded Blob has its name, and is lost by that.
+			blob, err := schemaOf(reflect.TypeFor[record.Blob]())
+			if err != nil {
+				return nil, err
+			}
+			s.Properties["blob"] = blob.Properties["blob"]
+			s.Required, s.PropertyOrder = append([]string{"blob"}, s.Required...), append([]string{"blob"}, s.PropertyOrder...)
 		}
 		nullable := s.Properties["publish"]
 		withoutNull(s)

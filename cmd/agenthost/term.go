@@ -74,6 +74,27 @@ func (t *terminal) stored(line []byte) {
 	t.out(append(slices.Clone(line), '\n'))
 }
 
+// result prints what a guest made, byte for byte; on a terminal each of its lines
+// is escaped.
+func (t *terminal) result(b []byte) {
+	if !t.outIsTTY {
+		t.out(b)
+		return
+	}
+	for line := range strings.Lines(string(b)) {
+		line, ended := strings.CutSuffix(line, "\n")
+		cells := strings.Split(line, "\t")
+		for i := range cells {
+			cells[i] = escape(cells[i])
+		}
+		line = strings.Join(cells, "\t")
+		if ended {
+			line += "\n"
+		}
+		t.out([]byte(line))
+	}
+}
+
 // note prints one line for people on standard error, unless --quiet.
 func (t *terminal) note(format string, args ...any) {
 	if !t.quiet {

@@ -71,6 +71,26 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// TestResult: byte for byte in a pipe, harmless on a terminal.
+func TestResult(t *testing.T) {
+	const made = "a\tb\\t\n\x1b[2Jc\r\nd\u202ee\xff"
+	for _, c := range []struct {
+		tty  bool
+		want string
+	}{
+		{false, made},
+		{true, "a\tb\\t\n\\x1b[2Jc\\r\nd\\u202ee\\xff"},
+	} {
+		var out bytes.Buffer
+		term := newTerminal(&out, &bytes.Buffer{}, noEnv)
+		term.outIsTTY = c.tty
+		term.result([]byte(made))
+		if got := out.String(); got != c.want {
+			t.Errorf("terminal %t: got %q, want %q", c.tty, got, c.want)
+		}
+	}
+}
+
 func TestQuiet(t *testing.T) {
 	var diag bytes.Buffer
 	term := newTerminal(&bytes.Buffer{}, &diag, noEnv)
