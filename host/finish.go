@@ -8,8 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/gate"
@@ -137,25 +135,18 @@ func (r *run) mismatch(path, code, what string) error {
 		return nil
 	}
 	r.result.Status, r.result.Code = record.StatusBlocked, code
-	r.result.Message = fmt.Sprintf("the turn was blocked: %s: %s", r.guestName(path), what)
-	r.result.Hint = mismatchHint(code, r.guestName(path))
+	name := guestName(string(r.session.ID), path)
+	r.result.Message = fmt.Sprintf("the turn was blocked: %q: %s", name, what)
+	r.result.Hint = mismatchHint(code)
 	return nil
 }
 
-// guestName spells a path as the agent and its manifest do.
-func (r *run) guestName(path string) string {
-	if rest, ok := strings.CutPrefix(path, r.session.OutputName()+"/"); ok {
-		return "out/" + rest
-	}
-	return path
-}
-
-func mismatchHint(code, path string) string {
+func mismatchHint(code string) string {
 	switch code {
 	case record.CodeUndeclaredWrite:
-		return fmt.Sprintf("declare %q in outputs, or with --declare; nothing was published", path)
+		return "declare it in outputs, or with --declare; nothing was published"
 	case record.CodeMissingOutput:
-		return "mark it optional in outputs if the agent may leave it out; nothing was published"
+		return "let the agent write it, or mark it optional in outputs; nothing was published"
 	case record.CodeInputChanged, record.CodeConflict:
 		return "nothing was published; run it again on files that stay as they are"
 	}
@@ -308,16 +299,4 @@ func (r *run) endEntry(e ending) (record.TurnEnd, error) {
 		end.Result, r.result.Answer = b, b
 	}
 	return end, nil
-}
-
-// limitHint says how a limit is raised.
-func (r *run) limitHint(name string) string {
-	switch name {
-	case record.LimitTime:
-		return fmt.Sprintf("raise limits.time in the manifest (it is %s)", time.Duration(r.limits.Time))
-	case record.LimitMemory, record.LimitFuel, record.LimitOutputBytes, record.LimitOutputFiles,
-		record.LimitResultBytes, record.LimitEntries, record.LimitCallDepth:
-		return "raise limits." + name + " in the manifest, within the host's ceilings"
-	}
-	return "this is a ceiling of the host: the agent must do with less"
 }

@@ -148,7 +148,7 @@ func (e *Envelope) setResult(out []byte) {
 }
 
 // judge says how a turn ended, by why its guest did.
-func (r *Result) judge(e ending, hint func(limit string) string) {
+func (r *Result) judge(e ending, bounds bounds) {
 	r.Exit = e.exit
 	var (
 		violation *capability.Violation
@@ -164,16 +164,15 @@ func (r *Result) judge(e ending, hint func(limit string) string) {
 		if violation.Rule == record.CodeUndeclaredWrite {
 			r.Code = record.CodeUndeclaredWrite
 		}
-		r.Message = "the turn was blocked: " + violation.Error()
-		r.Hint = violationHint(violation)
+		r.Message, r.Hint = violationInWords(violation, guestName(r.Session, violation.Subject))
 	case errors.As(e.err, &limit):
-		r.limited(limit.Name, limit.Error(), hint)
+		r.limited(limit.Name, limit.Max, bounds)
 	case errors.As(e.err, &stop):
 		name := record.LimitFuel
 		if stop.Reason == meter.StopDepth {
 			name = record.LimitCallDepth
 		}
-		r.limited(name, stop.Error(), hint)
+		r.limited(name, stop.Limit, bounds)
 	case errors.Is(e.err, errInterrupted):
 		r.Status, r.Code, r.Message = record.StatusAborted, record.CodeInterrupted, "the turn was interrupted"
 		r.Hint = "nothing was published; run it again"
@@ -181,28 +180,37 @@ func (r *Result) judge(e ending, hint func(limit string) string) {
 		r.Status, r.Code, r.Message = record.StatusError, record.CodeHost, host.Error()
 		r.Hint = "nothing was published; mend the cause and run it again"
 	case e.grown:
-		r.limited(record.LimitMemory, "the guest failed after it was refused more memory", hint)
+		r.limited(record.LimitMemory, int64(bounds.limits.Memory), bounds)
 	case e.err == nil:
 		r.Status, r.Code, r.Message = record.StatusError, record.CodeExit, fmt.Sprintf("the agent ended with exit status %d", *e.exit)
-		r.Hint = "what it said is above, and in the ledger"
+		r.Hint = "nothing was published; what the agent said is in the ledger"
 	default:
 		r.Status, r.Code, r.Message = record.StatusError, record.CodeTrap, "the agent trapped: "+trap(e.err)
-		r.Hint = "this is a fault of the agent's program"
+		r.Hint = "nothing was published; this is a fault of the agent's program"
 	}
 }
 
-func (r *Result) limited(name, message string, hint func(string) string) {
-	r.Status, r.Code, r.Limit, r.Message, r.Hint = record.StatusError, record.CodeLimit, name, message, hint(name)
+func (r *Result) limited(name string, most int64, b bounds) {
+	r.Status, r.Code, r.Limit = record.StatusError, record.CodeLimit, name
+	r.Message, r.Hint = limitInWords(name, most), b.hint(name)
 }
 
-func violationHint(v *capability.Violation) string {
+// violationInWords says what an agent may not do, and what would let it. Name is
+// the violation's subject as the agent spells it.
+func violationInWords(v *capability.Violation, name string) (message, hint string) {
 	switch {
-	case v.SmallestGrant != "":
-		return "the smallest grant that would allow it: " + v.SmallestGrant
 	case v.Rule == record.CodeUndeclaredWrite:
-		return fmt.Sprintf("declare it: an entry of outputs with the path %q, or --declare", v.Subject)
+		return fmt.Sprintf("the turn was blocked: the agent may write %q, but the turn did not declare it", name),
+			"declare it in outputs, or with --declare; nothing was published"
+	case v.Rule == gate.RuleUndeclaredRead:
+		return fmt.Sprintf("the turn was blocked: the agent may read %q, but a strict turn reads only what it declared", name),
+			"declare it in inputs, or with --input; nothing was published"
 	}
-	return "no grant allows it while that rule stands"
+	message = fmt.Sprintf("the turn was blocked: the agent may not %s %q (%s)", v.Op, name, v.Rule)
+	if v.SmallestGrant != "" {
+		return message, "the smallest grant that would allow it: " + v.SmallestGrant
+	}
+	return message, "no grant allows it while that rule stands; nothing was published"
 }
 
 // trap is the first line of wazero's error, without the stack of the guest.
@@ -210,4 +218,12 @@ func trap(err error) string {
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	first = strings.TrimPrefix(first, "wasm error: ")
 	return strings.TrimSuffix(first, " (recovered by wazero)")
+}
+
+// guestName spells a path of the ledger as the agent and its manifest do.
+func guestName(session, path string) string {
+	if rest, ok := strings.CutPrefix(path, "output/"+session+"/"); ok {
+		return "out/" + rest
+	}
+	return path
 }

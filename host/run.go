@@ -193,7 +193,7 @@ func (r *run) settle(e *ending) error {
 		return err
 	}
 	e.writes = writes
-	r.result.judge(*e, r.limitHint)
+	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits())})
 	r.result.Calls, r.result.Refused = r.gate.Counts()
 	if r.result.Status == record.StatusOK {
 		for _, p := range problems {

@@ -86,6 +86,10 @@ func (g *Gate) hiddenOpen(op record.Op, v *capability.Violation) Errno {
 	return g.hide(op, v.Rule)
 }
 
+// RuleUndeclaredRead is the rule of a strict turn that refuses a read it did not
+// declare.
+const RuleUndeclaredRead = "strict: not a declared input"
+
 // undeclared ends a strict turn that reads what it did not declare.
 func (g *Gate) undeclared(op record.Op, n name) {
 	if !g.cfg.Strict || n.area != workspace || g.staged[n.ledger] != nil {
@@ -93,7 +97,7 @@ func (g *Gate) undeclared(op record.Op, n name) {
 	}
 	if _, declared := g.inputs[n.ledger]; !declared {
 		g.violate(op, &capability.Violation{
-			Op: capability.Read, Subject: n.ledger, Rule: "strict: not a declared input",
+			Op: capability.Read, Subject: n.ledger, Rule: RuleUndeclaredRead,
 		})
 	}
 }
