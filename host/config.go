@@ -99,6 +99,7 @@ const (
 	maxOpenFiles    = 1024
 	maxCopyBytes    = 64 << 20
 	maxListing      = 100_000
+	maxEvidence     = record.MaxEvidence - record.MaxExecEntry - 1<<20 // besides what turn.begin brings
 	maxScratchBytes = 1 << 30
 	maxScratchFiles = 10_000
 	keptStderr      = 1 << 20
@@ -269,7 +270,7 @@ func recordLimits(l archive.Limits) record.Limits {
 
 func ceilingOf(l archive.Limits) gate.Ceiling {
 	return gate.Ceiling{
-		Entries: l.Entries, OpenFiles: maxOpenFiles, CopyBytes: maxCopyBytes, ListNames: maxListing,
+		Entries: l.Entries, Evidence: maxEvidence, OpenFiles: maxOpenFiles, CopyBytes: maxCopyBytes, ListNames: maxListing,
 		OutputBytes: int64(l.OutputBytes), OutputFiles: l.OutputFiles,
 		ScratchBytes: maxScratchBytes, ScratchFiles: maxScratchFiles,
 	}

@@ -83,6 +83,7 @@ const (
 	LimitOpenFiles = "open_files" // descriptors open at once
 	LimitListing   = "listing"    // names in one folder
 	LimitScratch   = "scratch"    // bytes or files in /tmp
+	LimitEvidence  = "evidence"   // bytes that a turn's evidence can come to
 	LimitStderr    = "stderr"     // bytes the guest wrote there
 )
 

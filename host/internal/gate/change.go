@@ -18,6 +18,7 @@ const (
 	ruleFixed     = "a folder of the host"
 
 	ruleImpossible = "no such name can exist"
+	ruleTooLong    = "no file can have so long a name"
 )
 
 // Mkdir stages a folder. An empty staged folder is not a write.
@@ -38,8 +39,10 @@ func (g *Gate) Mkdir(via Via, p string) Errno {
 		return errno
 	}
 	op.Decision = g.permitFolder(op, n)
-	if _, _, errno := g.examine(n); errno == Success {
-		g.violate(op, &capability.Violation{Op: capability.Write, Subject: n.ledger, Rule: "no grant of read"})
+	if _, rule, errno := g.examine(n); errno == Success {
+		return g.inTheWay(op, n, rule, Exist)
+	} else if errno != NoEnt || rule != "" {
+		return g.inTheWay(op, n, rule, errno)
 	}
 	if !g.folderExists(n) {
 		return g.answer(op, NoEnt)
@@ -158,12 +161,12 @@ func (g *Gate) Rename(via Via, from, to string) Errno {
 	}
 	op.Decision = record.Own
 	switch {
+	case !node.folder && (src.folder || dst.folder):
+		return g.answer(op, NotDir)
 	case src.ledger == dst.ledger:
 		return g.answer(op, Success)
 	case strings.HasPrefix(dst.ledger, src.ledger+"/"):
 		return g.answer(op, Inval)
-	case !node.folder && (src.folder || dst.folder):
-		return g.answer(op, NotDir)
 	case dst.rel == "." && dst.area != workspace:
 		return g.refuse(op, ruleFixed, Perm)
 	}
@@ -173,7 +176,7 @@ func (g *Gate) Rename(via Via, from, to string) Errno {
 	return g.renameFile(op, node, dst)
 }
 
-func (g *Gate) renameFile(op record.Op, node *node, dst name) Errno {
+func (g *Gate) renameFile(op record.Op, n *node, dst name) Errno {
 	target := record.Op{Op: op.Op, Via: op.Via, Path: dst.ledger, Flags: Write.String()}
 	over := g.staged[dst.ledger]
 	if over == nil {
@@ -183,14 +186,16 @@ func (g *Gate) renameFile(op record.Op, node *node, dst name) Errno {
 	}
 	base, rule, errno := g.baseOf(dst, over)
 	switch {
-	case rule != "":
-		return g.refuse(op, rule, Perm)
-	case errno != Success:
+	case errno == NoEnt && rule == "", errno == IsDir:
 		return g.answer(op, errno)
+	case errno != Success:
+		return g.inTheWay(op, dst, rule, errno)
 	}
-	g.move(node, dst, over, base)
+	g.compareBase(dst, base)
+	g.admitMove([]*node{n}, dst, over)
+	g.move(n, dst, over, base)
 	op.Errno = Success.String()
-	node.of = g.record(&op).Seq
+	n.of = g.record(&op).Seq
 	return Success
 }
 
@@ -243,10 +248,18 @@ func (g *Gate) renameFolder(op record.Op, folder *node, dst name) Errno {
 			ledger: dst.ledger + strings.TrimPrefix(child.name.ledger, folder.name.ledger),
 			rel:    path.Join(dst.rel, strings.TrimPrefix(child.name.ledger, folder.name.ledger+"/")),
 		}
-		if !child.folder {
-			g.permitWrite(record.Op{Op: op.Op, Via: op.Via, Path: names[i].ledger, Flags: Write.String()}, names[i])
+		result := record.Op{Op: op.Op, Via: op.Via, Path: names[i].ledger, Flags: Write.String()}
+		switch {
+		case !names[i].storable():
+			return g.refuse(op, ruleTooLong, NameTooLong)
+		case child.folder:
+			result.Flags = Directory.String()
+			g.permitFolder(result, names[i])
+		default:
+			g.permitWrite(result, names[i])
 		}
 	}
+	g.admitMove(append(inside, folder), dst, g.staged[dst.ledger])
 	if over := g.staged[dst.ledger]; over != nil {
 		g.drop(over)
 	}
@@ -279,6 +292,26 @@ func (g *Gate) move(n *node, dst name, over *node, base *ledger.Hash) {
 	}
 	g.rename(n, dst)
 	n.base = base
+}
+
+// admitMove ends the turn before anything moves if what would have another name
+// is more than may be staged there, or cannot all be recorded.
+func (g *Gate) admitMove(nodes []*node, dst name, over *node) {
+	if g.entries+int64(len(nodes)) > g.cfg.Ceiling.Entries {
+		panic(&Limit{Name: record.LimitEntries, Max: g.cfg.Ceiling.Entries})
+	}
+	to := g.quotaOf(&node{name: dst})
+	if to == g.quotaOf(nodes[0]) {
+		return
+	}
+	files, bytes := int64(len(nodes)), int64(0)
+	for _, n := range nodes {
+		bytes += n.size
+	}
+	if over != nil && over.users == 0 {
+		files, bytes = files-1, bytes-over.size
+	}
+	to.admit(files, bytes)
 }
 
 func (g *Gate) movePath(from, to name) error {
@@ -325,14 +358,15 @@ func (g *Gate) Link(via Via, op, p, to string) Errno {
 	return g.refuse(entry, ruleNoLinks, Perm)
 }
 
-// SetTimes is [Gate.SetTimes] of the file that is open: a descriptor that only
-// reads does not let times be changed.
+// SetTimes is [Gate.SetTimes] of the file that is open.
 func (f *File) SetTimes(via Via) Errno {
 	if f.closed {
 		return BadF
 	}
-	if f.node != nil {
-		return f.g.setTimes(via, f.node.name)
+	if f.node == nil {
+		return f.g.setTimes(via, f.name)
 	}
-	return f.g.setTimes(via, f.name)
+	// It is staged, even where it has lost its name.
+	f.g.checkContext()
+	return f.g.answer(record.Op{Op: record.OpSetTimes, Via: string(via), Path: f.node.name.ledger, Decision: record.Own}, Success)
 }

@@ -39,19 +39,18 @@ var errnoNames = [...]string{
 func (e Errno) String() string { return errnoNames[e] }
 
 // errnoOf maps the error of an operation on the workspace to what the guest is
-// told. A link in the way is a name that does not exist.
+// told. A link in the way is a name that does not exist, and so is a file: that
+// it is there may be hidden from the guest.
 func errnoOf(err error) Errno {
 	switch {
 	case err == nil:
 		return Success
-	case errors.Is(err, beneath.ErrLink), errors.Is(err, beneath.ErrEscapes), errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, beneath.ErrLink), errors.Is(err, beneath.ErrEscapes), errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
 		return NoEnt
 	case errors.Is(err, fs.ErrPermission):
 		return Acces
 	case errors.Is(err, fs.ErrExist):
 		return Exist
-	case errors.Is(err, syscall.ENOTDIR):
-		return NotDir
 	case errors.Is(err, syscall.EISDIR):
 		return IsDir
 	case errors.Is(err, syscall.ENOTEMPTY):

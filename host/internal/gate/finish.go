@@ -3,6 +3,7 @@ package gate
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -12,7 +13,7 @@ import (
 	"github.com/agenthost/agenthost/ledger"
 )
 
-// A Write is a file found in the staging folders when the turn ends.
+// A Realized is a file found in the staging folders when the turn ends.
 type Realized struct {
 	Path    string       // as ledgers spell it
 	Area    string       // the staging folder it lies in: workspace, out or tmp
@@ -37,10 +38,12 @@ const (
 // be recorded.
 func (g *Gate) Finish() (writes []Realized, problems []Problem, err error) {
 	defer recoverHost(&err)
-	for _, s := range g.pending {
+	defer g.closePending()
+	for len(g.pending) > 0 {
+		s := g.pending[0]
+		g.pending = g.pending[1:]
 		g.settle(s)
 	}
-	g.pending = nil
 	for _, key := range g.order {
 		if s := g.hidden[key]; s.more > 0 {
 			again := s.entry
@@ -59,8 +62,19 @@ func (g *Gate) Finish() (writes []Realized, problems []Problem, err error) {
 		}
 	}
 	slices.SortFunc(writes, func(a, b Realized) int { return strings.Compare(a.Path, b.Path) })
-	slices.SortFunc(g.problems, func(a, b Problem) int { return strings.Compare(a.Path, b.Path) })
-	return writes, g.problems, nil
+	for _, path := range slices.Sorted(maps.Keys(g.problems)) {
+		problems = append(problems, g.problems[path])
+	}
+	return writes, problems, nil
+}
+
+// closePending closes the large files whose digest a failure kept from being
+// taken.
+func (g *Gate) closePending() {
+	for _, s := range g.pending {
+		s.file.Close()
+	}
+	g.pending = nil
 }
 
 // lookAgain finds the files that changed since they were first seen.

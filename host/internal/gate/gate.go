@@ -9,14 +9,16 @@
 //
 // An operation ends in one of three ways: an answer, an [Errno] the guest may
 // see, or a panic with the error that ends the turn: a *[capability.Violation],
-// a *[Limit] or a *[HostError]. A panic unwinds the guest's instance, which must
-// not run again; the runner recovers it as the error of the guest's call.
+// a *[Limit] or a *[HostError], or what the runner itself stops a turn with: the
+// cause of its context, or what its Charge panics with. A panic unwinds the
+// guest's instance, which must not run again; the runner recovers it as the
+// error of the guest's call.
 package gate
 
 import (
 	"context"
 	"fmt"
-	"time"
+	"os"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
@@ -29,6 +31,7 @@ import (
 // *[Limit], never with an errno.
 type Ceiling struct {
 	Entries      int64 // lines in exec.jsonl
+	Evidence     int64 // bytes that the operations can come to in the turn's evidence
 	OpenFiles    int   // descriptors open at once
 	OutputBytes  int64 // apparent size of everything staged for publication
 	OutputFiles  int64 // staged files and folders that could be published
@@ -43,7 +46,6 @@ type Ceiling struct {
 type Config struct {
 	Session  string
 	Turn     int
-	AsOf     time.Time // the time of every file, as the guest sees it
 	Enforcer *capability.Enforcer
 	Strict   bool // hidden opens and undeclared reads are violations
 
@@ -78,6 +80,7 @@ type Gate struct {
 	inputs  map[string]Input
 
 	entries int64
+	weight  int64 // of the entries, in the turn's evidence
 	open    int
 	copied  int64           // bytes of small files in memory
 	hidden  map[probe]*seen // equal hidden probes
@@ -93,10 +96,11 @@ type Gate struct {
 	ended    bool
 	calls    int64 // mediated operations
 	refused  int64 // of these, hidden, refused or violations
-	problems []Problem
+	problems map[string]Problem
 }
 
-type probe struct{ op, path string }
+// A probe is what equal hidden operations have in common.
+type probe struct{ op, via, path, flags string }
 
 type seen struct {
 	entry record.Op
@@ -119,18 +123,42 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	}
 	g := &Gate{
 		ctx: ctx, cfg: cfg, outputs: outs,
-		inputs:  make(map[string]Input, len(cfg.Inputs)),
-		hidden:  map[probe]*seen{},
-		reads:   map[string]*read{},
-		staged:  map[string]*node{},
-		storage: map[uint64]error{},
-		folded:  map[string]error{},
+		inputs:   make(map[string]Input, len(cfg.Inputs)),
+		hidden:   map[probe]*seen{},
+		reads:    map[string]*read{},
+		staged:   map[string]*node{},
+		storage:  map[uint64]error{},
+		folded:   map[string]error{},
+		problems: map[string]Problem{},
 	}
 	g.staging, g.scratch = quotas(cfg.Ceiling)
 	for _, in := range cfg.Inputs {
 		g.inputs[in.Path] = in
 	}
+	for _, dir := range []*beneath.Dir{cfg.Workspace, cfg.Published} {
+		if dir == nil {
+			continue
+		}
+		if err := g.knowStorage(dir); err != nil {
+			return nil, err
+		}
+	}
 	return g, nil
+}
+
+// knowStorage asks for the filesystem of a folder that was given. Others are
+// asked for when something on them is met.
+func (g *Gate) knowStorage(dir *beneath.Dir) error {
+	f, err := dir.OpenFile(".", os.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := beneath.StatFile(f)
+	if err != nil {
+		return err
+	}
+	return g.storageOf(info.Dev, f)
 }
 
 // A Limit is a bound of the turn that was reached. It ends the turn with code
@@ -189,6 +217,9 @@ func (g *Gate) answer(op record.Op, errno Errno) Errno {
 
 // record counts and records an operation, before it is answered.
 func (g *Gate) record(op *record.Op) ledger.Entry {
+	if g.weight += weight(op); g.weight > g.cfg.Ceiling.Evidence {
+		panic(&Limit{Name: record.LimitEvidence, Max: g.cfg.Ceiling.Evidence})
+	}
 	g.calls++
 	if op.Decision == record.Refused || op.Decision == record.Hidden {
 		g.refused++
@@ -196,11 +227,33 @@ func (g *Gate) record(op *record.Op) ledger.Entry {
 	return g.append(op)
 }
 
+// weight bounds what an operation comes to in the turn's evidence, in bytes. A
+// name can stand there twice: as a read, and as one that was not declared.
+func weight(op *record.Op) int64 {
+	const rest = 160 // a digest, a size, the names of members
+	return rest + 2*encoded(op.Path) + encoded(op.To)
+}
+
+// encoded is how many bytes a text has as a string of JSON, without quotes.
+func encoded(text string) (size int64) {
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c < 0x20:
+			size += 6
+		case c == '"' || c == '\\':
+			size += 2
+		default:
+			size++
+		}
+	}
+	return size
+}
+
 // hide records a probe of a name that is not shown, once for equal probes, and
 // answers that the name does not exist.
 func (g *Gate) hide(op record.Op, rule string) Errno {
 	op.Decision, op.Rule, op.Errno = record.Hidden, rule, NoEnt.String()
-	key := probe{op.Op, op.Path}
+	key := probe{op.Op, op.Via, op.Path, op.Flags}
 	if s := g.hidden[key]; s != nil {
 		s.more++
 		g.calls++

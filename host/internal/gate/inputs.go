@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
-	"strings"
+	"slices"
+	"syscall"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -37,27 +39,41 @@ func (e *InputError) Error() string { return fmt.Sprintf("input %q: %s", e.Patte
 
 // Expand finds and hashes the files that patterns declare: those the enforcer
 // lets the turn read. A pattern without metacharacters must name such a file.
-// The files are in byte order of their names.
+// The files are in byte order of their names. Errors are an *[InputError], the
+// cause of ctx, or one of the workspace.
 func Expand(ctx context.Context, workspace *beneath.Dir, enforcer *capability.Enforcer, patterns []string) ([]Input, error) {
-	if len(patterns) == 0 {
-		return nil, nil
-	}
 	declared, err := capability.New(capability.Grants{Read: patterns})
-	if err != nil {
+	var wrong *capability.GrantError
+	if errors.As(err, &wrong) {
+		return nil, &InputError{wrong.Pattern, "the pattern " + wrong.Reason, wrong.Hint}
+	} else if err != nil {
 		return nil, err
 	}
-	x := &expansion{ctx: ctx, workspace: workspace, enforcer: enforcer, declared: declared, storage: map[uint64]error{}}
+	x := &expansion{
+		ctx: ctx, workspace: workspace, enforcer: enforcer, declared: declared,
+		storage: map[uint64]error{}, folded: map[string]error{}, found: map[string]Input{},
+	}
+	wild := false
 	for _, p := range patterns {
-		if name, ok := capability.Literal(p); ok {
-			if err := x.literal(name); err != nil {
-				return nil, err
-			}
+		name, literal := capability.Literal(p)
+		if !literal {
+			wild = true
+			continue
+		}
+		if err := x.literal(name); err != nil {
+			return nil, err
 		}
 	}
-	if err := x.walk("."); err != nil {
-		return nil, err
+	if wild {
+		if err := x.walk("."); err != nil {
+			return nil, err
+		}
 	}
-	return x.found, nil
+	var inputs []Input
+	for _, name := range slices.Sorted(maps.Keys(x.found)) {
+		inputs = append(inputs, x.found[name])
+	}
+	return inputs, nil
 }
 
 type expansion struct {
@@ -66,10 +82,12 @@ type expansion struct {
 	enforcer  *capability.Enforcer
 	declared  *capability.Enforcer
 	storage   map[uint64]error
-	found     []Input
+	folded    map[string]error
+	found     map[string]Input
 }
 
-// literal checks that a name without metacharacters is a file the turn may read.
+// literal takes a name without metacharacters, which must be a file the turn may
+// read.
 func (x *expansion) literal(name string) error {
 	if _, err := x.enforcer.Check(capability.Read, name); err != nil {
 		var v *capability.Violation
@@ -80,18 +98,43 @@ func (x *expansion) literal(name string) error {
 	}
 	info, err := x.workspace.Stat(name)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &InputError{name, "there is no such file in the workspace", "create it, or run in the folder that has it (--workspace)"}
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ENAMETOOLONG):
+		return missing(name)
 	case errors.Is(err, beneath.ErrLink):
-		return &InputError{name, "it is a symbolic link, and links are not followed", "declare the file it leads to"}
+		return &InputError{name, "a symbolic link is on the way to it, and links are not followed", "declare the file by the name it has without links"}
 	case err != nil:
-		return &InputError{name, err.Error(), "make it readable"}
-	case !info.Mode.IsRegular():
-		return &InputError{name, "it is not a regular file", "declare files, or a pattern such as " + name + "/**"}
-	case info.Nlink > 1 && x.enforcer.HasForbidden():
-		return &InputError{name, "it has more than one link while something is forbidden", "copy the file, so that only this name leads to it"}
+		return unreadable(name, err)
+	case info.Mode&fs.ModeSymlink != 0:
+		return &InputError{name, "it is a symbolic link, and links are not followed", "declare the file it leads to"}
+	case info.Mode.IsDir():
+		return &InputError{name, "it is a folder", "declare files, or a pattern such as " + name + "/**"}
+	}
+	fault, err := x.file(name)
+	switch {
+	case err != nil:
+		return err
+	case fault == faultGone:
+		return missing(name)
+	case fault == faultLinks:
+		return &InputError{name, fault, "copy the file, so that only this name leads to it"}
+	case fault != "":
+		return &InputError{name, fault, "declare a regular file of a disk"}
 	}
 	return nil
+}
+
+// Why a file is not taken.
+const (
+	faultGone  = "it is gone"
+	faultLinks = "it has more than one link while something is forbidden"
+)
+
+func missing(name string) error {
+	return &InputError{name, "there is no such file in the workspace", "create it, or run in the folder that has it (--workspace)"}
+}
+
+func unreadable(name string, err error) error {
+	return &InputError{name, err.Error(), "make it readable, or declare fewer files"}
 }
 
 // walk visits the folders that could hold a declared file.
@@ -100,10 +143,10 @@ func (x *expansion) walk(folder string) error {
 		return context.Cause(x.ctx)
 	}
 	entries, err := x.workspace.ReadDir(folder)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, beneath.ErrLink) {
-			return nil
-		}
+	switch {
+	case errorsOfAbsence(err), errors.Is(err, fs.ErrPermission):
+		return nil
+	case err != nil:
 		return fmt.Errorf("list %s for the declared inputs: %w", folder, err)
 	}
 	for _, e := range entries {
@@ -111,13 +154,13 @@ func (x *expansion) walk(folder string) error {
 		switch {
 		case folder == "." && (e.Name == ownDir || e.Name == tmpDir || e.Name == outDir):
 		case e.Type.IsDir():
-			if x.declared.Reaches(capability.Read, name) && x.enforcer.Reaches(capability.Read, name) {
+			if x.declared.Reaches(capability.Read, name) && x.enforcer.Reaches(capability.Read, name) && x.stored(name) {
 				if err := x.walk(name); err != nil {
 					return err
 				}
 			}
-		case e.Type.IsRegular():
-			if err := x.file(name); err != nil {
+		case e.Type.IsRegular() && x.wanted(name):
+			if _, err := x.file(name); err != nil {
 				return err
 			}
 		}
@@ -125,42 +168,90 @@ func (x *expansion) walk(folder string) error {
 	return nil
 }
 
-// file hashes a file if it is declared and may be read.
-func (x *expansion) file(name string) error {
+// wanted reports whether a file is declared and may be read.
+func (x *expansion) wanted(name string) bool {
 	if _, err := x.declared.Check(capability.Read, name); err != nil {
-		return nil
+		return false
 	}
-	if _, err := x.enforcer.Check(capability.Read, name); err != nil {
-		return nil
-	}
+	_, err := x.enforcer.Check(capability.Read, name)
+	return err == nil
+}
+
+// stored reports whether a folder is on a filesystem that is served.
+func (x *expansion) stored(name string) bool {
 	f, err := x.workspace.OpenFile(name, os.O_RDONLY, 0)
 	if err != nil {
-		if errors.Is(err, beneath.ErrLink) || errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return &InputError{name, err.Error(), "make it readable, or declare fewer files"}
+		return false
 	}
 	defer f.Close()
 	info, err := beneath.StatFile(f)
-	if err != nil {
-		return fmt.Errorf("examine %s: %w", name, err)
+	return err == nil && x.served(info.Dev, f) == nil
+}
+
+// errorsOfAbsence reports whether err says that there is no such name, or none
+// that a guest could see.
+func errorsOfAbsence(err error) bool {
+	return errors.Is(err, beneath.ErrLink) || errors.Is(err, fs.ErrNotExist) ||
+		errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ENAMETOOLONG)
+}
+
+// file hashes a file that is declared and may be read. The fault says why it is
+// not taken, where nobody would open it either.
+func (x *expansion) file(name string) (fault string, err error) {
+	f, err := x.workspace.OpenFile(name, os.O_RDONLY, 0)
+	switch {
+	case errorsOfAbsence(err):
+		return faultGone, nil
+	case errors.Is(err, syscall.ENXIO):
+		return "it is not a regular file", nil
+	case err != nil:
+		return "", unreadable(name, err)
 	}
-	if !info.Mode.IsRegular() || (info.Nlink > 1 && x.enforcer.HasForbidden()) {
-		return nil
+	defer f.Close()
+	info, err := beneath.StatFile(f)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("examine %s: %w", name, err)
+	case !info.Mode.IsRegular():
+		return "it is not a regular file", nil
+	case info.Nlink > 1 && x.enforcer.HasForbidden():
+		return faultLinks, nil
 	}
 	if err := x.served(info.Dev, f); err != nil {
-		return nil
+		return err.Error(), nil
+	}
+	if err := x.caseOf(parentOf(name)); err != nil {
+		return err.Error(), nil
+	}
+	if _, again := x.found[name]; again {
+		return "", nil
 	}
 	if len(x.found) == MaxInputs {
-		return &InputError{strings.TrimSpace(name), fmt.Sprintf("more than %d files are declared", MaxInputs), "narrow the inputs (--input GLOB)"}
+		return "", &InputError{name, fmt.Sprintf("more than %d files are declared", MaxInputs), "narrow the inputs (--input GLOB)"}
 	}
 	sum := sha256.New()
-	size, err := io.Copy(sum, f)
-	if err != nil {
-		return &InputError{name, err.Error(), "make it readable, or declare fewer files"}
+	size, err := io.Copy(sum, io.LimitReader(cancellable{x.ctx, f}, info.Size))
+	switch {
+	case x.ctx.Err() != nil:
+		return "", context.Cause(x.ctx)
+	case err != nil:
+		return "", unreadable(name, err)
 	}
-	x.found = append(x.found, Input{record.File{Path: name, SHA256: ledger.Hash(sum.Sum(nil)), Size: size}, info})
-	return nil
+	x.found[name] = Input{record.File{Path: name, SHA256: ledger.Hash(sum.Sum(nil)), Size: size}, info}
+	return "", nil
+}
+
+// cancellable ends a long read when its context does.
+type cancellable struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (c cancellable) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.Reader.Read(p)
 }
 
 func (x *expansion) served(dev uint64, f *os.File) error {
@@ -168,6 +259,15 @@ func (x *expansion) served(dev uint64, f *os.File) error {
 	if !known {
 		err = beneath.Storage(f)
 		x.storage[dev] = err
+	}
+	return err
+}
+
+func (x *expansion) caseOf(folder string) error {
+	err, known := x.folded[folder]
+	if !known {
+		err = caseSensitive(x.workspace, folder)
+		x.folded[folder] = err
 	}
 	return err
 }

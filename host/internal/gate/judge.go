@@ -76,9 +76,9 @@ func (g *Gate) visible(n name) bool {
 		g.cfg.Enforcer.Reaches(capability.Write, n.ledger)
 }
 
-// hiddenOpen answers an attempt to read the content of a name that is not
-// shown: a violation where the name is forbidden or the turn is strict, else
-// the name does not exist.
+// hiddenOpen answers an attempt to open a name that is not shown: a violation
+// where the name is forbidden or the turn is strict, else the name does not
+// exist.
 func (g *Gate) hiddenOpen(op record.Op, v *capability.Violation) Errno {
 	if v.Forbidden || g.cfg.Strict {
 		g.violate(op, v)

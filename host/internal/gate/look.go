@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 )
@@ -28,6 +29,9 @@ func infoOf(ledgerName string, folder bool, size int64) Info {
 	h.Write([]byte(ledgerName))
 	return Info{Name: path.Base(ledgerName), Folder: folder, Size: size, Serial: h.Sum64()}
 }
+
+// fixed is the Info of a folder that is always there.
+func fixed(n name) (Info, string, Errno) { return infoOf(n.ledger, true, 0), "", Success }
 
 func parentOf(rel string) string { return path.Dir(rel) }
 
@@ -91,12 +95,12 @@ func (g *Gate) examine(n name) (Info, string, Errno) {
 	case nowhere:
 		return Info{}, "", NoEnt
 	case virtual:
-		return infoOf(n.ledger, true, 0), "", Success
+		return fixed(n)
 	case library:
 		return g.examineLibrary(n)
 	}
 	if n.rel == "." {
-		return infoOf(n.ledger, true, 0), "", Success
+		return fixed(n)
 	}
 	dir, exists := g.dirOf(n.area)
 	if !exists {
@@ -106,28 +110,31 @@ func (g *Gate) examine(n name) (Info, string, Errno) {
 	if err != nil {
 		return Info{}, linkRule(err), errnoOf(err)
 	}
-	if found.Mode.IsDir() {
-		return infoOf(n.ledger, true, 0), "", Success
-	}
 	if rule := g.servableStat(found, n, dir); rule != "" {
 		return Info{}, rule, NoEnt
+	}
+	if found.Mode.IsDir() {
+		return fixed(n)
 	}
 	return infoOf(n.ledger, false, found.Size), "", Success
 }
 
-// servableStat is servable for a file that is not opened. Only the first file
-// of each device is, to ask what filesystem it is on.
+// servableStat is servable for what is not opened. Only the first of each device
+// is, to ask what filesystem it is on.
 func (g *Gate) servableStat(info beneath.Info, n name, dir *beneath.Dir) string {
-	var f *os.File
-	if _, known := g.storage[info.Dev]; !known && info.Mode.IsRegular() {
-		opened, err := dir.OpenFile(parentOf(n.rel), os.O_RDONLY, 0)
-		if err != nil {
-			return "its folder cannot be examined"
-		}
-		defer opened.Close()
-		f = opened
+	if _, known := g.storage[info.Dev]; known || !info.Mode.IsRegular() && !info.Mode.IsDir() {
+		return g.servableInfo(info, nil, n)
 	}
-	return g.servableInfo(info, f, n)
+	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	if err != nil {
+		return "it cannot be examined"
+	}
+	defer f.Close()
+	opened, rule := g.servable(f, n)
+	if rule == "" && opened.Dev != info.Dev {
+		rule = "it was replaced meanwhile"
+	}
+	return rule
 }
 
 // openFolder records the listing of a folder that may be seen and returns a
@@ -153,7 +160,9 @@ func (g *Gate) openFolder(op record.Op, n name) (*File, Errno) {
 func (g *Gate) list(n name) ([]Info, Errno) {
 	found := map[string]Info{}
 	put := func(child string, folder bool, size int64) {
-		found[child] = infoOf(join(n.ledger, child), folder, size)
+		info := infoOf(g.child(n, child).ledger, folder, size)
+		info.Name = child
+		found[child] = info
 	}
 	switch n.area {
 	case virtual:
@@ -178,10 +187,14 @@ func (g *Gate) list(n name) ([]Info, Errno) {
 			return nil, errno
 		}
 	}
-	if n.ledger == "." {
+	switch n.ledger {
+	case ".":
 		put(outDir, true, 0)
 		put(tmpDir, true, 0)
-		delete(found, ownDir)
+	case outputDir:
+		if g.visible(g.child(n, g.cfg.Session)) {
+			put(g.cfg.Session, true, 0)
+		}
 	}
 	names := make([]string, 0, len(found))
 	for child := range found {
@@ -208,16 +221,11 @@ func (g *Gate) listDisk(n name, put func(string, bool, int64)) Errno {
 		g.cfg.Charge(int64(len(entries)) * 256)
 		for _, e := range entries {
 			child := g.child(n, e.Name)
-			if child.area != n.area || !(e.Type.IsDir() || e.Type.IsRegular()) {
-				continue
-			}
-			if e.Type.IsDir() {
-				if g.visible(child) {
-					put(e.Name, true, 0)
-				}
-				continue
-			}
-			if g.listed(child) {
+			switch {
+			case child.area != n.area:
+			case e.Type.IsDir() && g.visible(child):
+				put(e.Name, true, 0)
+			case e.Type.IsRegular() && g.listed(child):
 				put(e.Name, false, 0)
 			}
 		}
@@ -243,13 +251,16 @@ func (g *Gate) listed(n name) bool {
 	return errno == Success
 }
 
-// child is the name of an entry of a folder. A workspace's own tmp, out and
-// .agenthost are shadowed by the guest's.
+// child is the name of an entry of a folder: that which the guest's path to it
+// has. A workspace's own tmp, out and .agenthost are shadowed by the guest's, and
+// entries whose names are not UTF-8 have no name.
 func (g *Gate) child(n name, entry string) name {
-	c := name{area: n.area, ledger: join(n.ledger, entry), rel: join(n.rel, entry)}
-	if n.area == workspace {
-		return g.resolve(c.ledger)
+	if n.area != library {
+		return g.resolve(join(n.ledger, entry))
 	}
+	c := n
+	c.rel = join(n.rel, entry)
+	c.ledger = strings.TrimSuffix(n.ledger, n.rel) + c.rel
 	return c
 }
 
@@ -260,18 +271,18 @@ func join(folder, entry string) string {
 	return strings.TrimSuffix(folder, "/") + "/" + entry
 }
 
-// missing answers an operation on a name that must exist and does not.
-func (g *Gate) missing(op record.Op, v verdict) Errno {
-	op.Decision = v.decision
-	return g.answer(op, NoEnt)
-}
-
 // Impossible records a probe of a name that cannot exist: one that leads above
 // the root, or of which path is only the beginning because it has size bytes.
 func (g *Gate) Impossible(via Via, op, path string, size int64) Errno {
 	g.checkContext()
-	shown := printable(path, size)
-	return g.hide(record.Op{Op: op, Via: string(via), Path: shown}, ruleImpossible)
+	entry := record.Op{Op: op, Via: string(via), Path: printable(path, size)}
+	switch op {
+	case record.OpLink, record.OpSymlink, record.OpReadlink:
+		return g.refuse(entry, ruleNoLinks, Perm)
+	case record.OpOpen:
+		return g.hiddenOpen(entry, &capability.Violation{Op: capability.Read, Subject: entry.Path, Rule: ruleImpossible})
+	}
+	return g.hide(entry, ruleImpossible)
 }
 
 // Missing records the call of a function that this host does not have.

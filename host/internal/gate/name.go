@@ -79,7 +79,26 @@ func (g *Gate) resolve(p string) name {
 	case ownDir:
 		g.resolveOwn(&n)
 	}
+	if len(n.ledger) > MaxName {
+		return name{area: nowhere, ledger: printable(n.ledger, int64(len(n.ledger)))}
+	}
 	return n
+}
+
+// maxElement is the longest element of a name that filesystems store, in bytes.
+const maxElement = 255
+
+// storable reports whether a file of that name can be made and published.
+func (n name) storable() bool {
+	if n.ledger != "." && beneath.CheckName(n.ledger) != nil {
+		return false
+	}
+	for element := range strings.SplitSeq(n.ledger, "/") {
+		if len(element) > maxElement {
+			return false
+		}
+	}
+	return true
 }
 
 // resolveOwn completes a name beneath /.agenthost.

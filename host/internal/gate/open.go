@@ -48,11 +48,12 @@ func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
 		panic(&Limit{Name: record.LimitOpenFiles, Max: int64(g.cfg.Ceiling.OpenFiles)})
 	}
 	n := g.resolve(p)
+	n.folder = n.folder || flags&Directory != 0
 	op := record.Op{Op: record.OpOpen, Via: string(via), Path: n.ledger, Flags: flags.String()}
 	switch {
 	case flags.writes():
 		return g.openWrite(op, n, flags)
-	case flags&Directory != 0 || n.folder || n.area == virtual:
+	case n.folder || n.rel == "." || n.area == virtual:
 		return g.openFolder(op, n)
 	}
 	v := g.judgeRead(n)
@@ -60,8 +61,12 @@ func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
 		op.Decision = v.decision
 		return g.openRead(op, n)
 	}
-	if info, _, errno := g.examine(n); errno == Success && info.Folder {
-		return g.openFolder(op, n)
+	// What a name that may not be seen holds must not show: only then is it
+	// looked at.
+	if g.visible(n) {
+		if info, _, errno := g.examine(n); errno == Success && info.Folder {
+			return g.openFolder(op, n)
+		}
 	}
 	return nil, g.hiddenOpen(op, v.v)
 }
@@ -123,7 +128,11 @@ func (f *File) Info() (Info, Errno) {
 	if f.closed {
 		return Info{}, BadF
 	}
-	return infoOf(f.name.ledger, f.folder, f.size()), Success
+	n := f.name
+	if f.node != nil {
+		n = f.node.name // it may have been renamed
+	}
+	return infoOf(n.ledger, f.folder, f.size()), Success
 }
 
 func (f *File) size() int64 {
@@ -148,11 +157,15 @@ func (f *File) ReadAt(p []byte, off int64) (int, Errno) {
 	if off < 0 {
 		return 0, Inval
 	}
+	f.g.checkContext()
+	rest := f.size() - off
+	if rest <= 0 {
+		return 0, Success
+	}
+	p = p[:min(int64(len(p)), rest)]
+	f.g.cfg.Charge(int64(len(p)))
 	switch {
 	case f.small:
-		if off >= int64(len(f.data)) {
-			return 0, Success
-		}
 		return copy(p, f.data[off:]), Success
 	case f.source != nil:
 		return f.source.readAt(p, off)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
@@ -20,6 +21,9 @@ const SmallFile = 1 << 20
 // maxPending is how many large files wait for the end of the turn with a
 // descriptor of the host open on each.
 const maxPending = 64
+
+// changedBetween is why a turn that saw two versions of a file is not published.
+const changedBetween = "it was changed between two opens"
 
 // A read is what was first seen of a file that was opened: what its target must
 // still be when the turn ends.
@@ -41,7 +45,8 @@ type source struct {
 	hashed int64
 }
 
-// openRead opens an existing file that may be read. The caller has judged it.
+// openRead opens an existing file that may be read, or folder. The caller has
+// judged the name.
 func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 	if n.area == library {
 		return g.openLibrary(op, n)
@@ -59,37 +64,44 @@ func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 		return nil, g.answer(op, errnoOf(err))
 	}
 	info, rule := g.servable(f, n)
-	if rule != "" {
+	if rule != "" || info.Mode.IsDir() {
 		f.Close()
-		if info.Mode.IsDir() {
-			return g.openFolder(op, n)
-		}
-		return nil, g.hide(op, rule)
 	}
-	g.undeclared(op, n)
+	switch {
+	case info.Mode.IsDir():
+		return g.openFolder(op, n)
+	case rule != "":
+		return nil, g.hiddenOpen(op, &capability.Violation{Op: capability.Read, Subject: n.ledger, Rule: rule})
+	}
 	return g.serve(op, n, f, info)
 }
 
 // serve reads or keeps f, records the open, and returns the guest's descriptor.
 // It owns f.
-func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (*File, Errno) {
+func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *File, errno Errno) {
+	kept := false
+	defer func() {
+		if !kept {
+			f.Close()
+		}
+	}()
+	g.undeclared(op, n)
 	r := g.reads[n.ledger]
 	if r == nil {
 		r = &read{name: n, info: info}
 		g.reads[n.ledger] = r
 	} else if !r.info.Same(info) {
-		g.changed(n.ledger, "it was changed between two opens")
+		g.changed(n.ledger, changedBetween)
 	}
 	op.Size = &info.Size
 	if info.Size <= SmallFile && g.copied+info.Size <= g.cfg.Ceiling.CopyBytes {
+		g.cfg.Charge(info.Size)
 		data, whole, err := readSmall(f, info.Size)
 		if err != nil {
-			f.Close()
 			op.Size = nil
 			return nil, g.answer(op, errnoOf(err))
 		}
 		if whole {
-			f.Close()
 			sum := ledger.Sum(data)
 			size := int64(len(data))
 			op.Size, op.SHA256, op.Errno = &size, &sum, Success.String()
@@ -99,25 +111,28 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (*File
 			return g.newFile(n, Read, &File{data: data, small: true}), Success
 		}
 	}
+	s := g.pendingOf(r, info)
+	if s == nil {
+		g.cfg.Charge(info.Size)
+		s = &source{file: f, read: r, info: info, sum: sha256.New()}
+	}
 	op.Errno = Success.String()
-	s := g.sourceOf(r, f, info)
 	s.ops = append(s.ops, g.record(&op).Seq)
+	if s.file == f {
+		g.pending, kept = append(g.pending, s), true
+	}
 	return g.newFile(n, Read, &File{source: s}), Success
 }
 
-// sourceOf returns the source that f's content is served from: one for all
-// opens of the same file. It owns f.
-func (g *Gate) sourceOf(r *read, f *os.File, info beneath.Info) *source {
+// pendingOf returns the source that the content of a large file is served from
+// already, nil if there is none.
+func (g *Gate) pendingOf(r *read, info beneath.Info) *source {
 	for _, s := range g.pending {
 		if s.read == r && s.info.Same(info) {
-			f.Close()
 			return s
 		}
 	}
-	g.cfg.Charge(info.Size)
-	s := &source{file: f, read: r, info: info, sum: sha256.New()}
-	g.pending = append(g.pending, s)
-	return s
+	return nil
 }
 
 // release lets go of a large file that no descriptor uses, as soon as its
@@ -136,9 +151,10 @@ func readSmall(f *os.File, size int64) (data []byte, whole bool, err error) {
 	buf := make([]byte, size+1)
 	n := 0
 	for n < len(buf) {
-		m, err := f.ReadAt(buf[n:], int64(n))
+		m, err := f.Read(buf[n:])
 		n += m
-		if err == io.EOF {
+		// A read that ends where the file should end has seen its end.
+		if err == io.EOF || err == nil && int64(n) == size {
 			return buf[:n:n], true, nil
 		}
 		if err != nil {
@@ -159,21 +175,19 @@ func (g *Gate) sawDigest(r *read, sum ledger.Hash) {
 		return
 	}
 	if *r.digest != sum {
-		g.changed(r.name.ledger, "it was changed between two opens")
+		g.changed(r.name.ledger, changedBetween)
 	}
 }
 
+// changed remembers why a turn may not be published; the first reason counts.
 func (g *Gate) changed(path, what string) {
-	for _, p := range g.problems {
-		if p.Path == path {
-			return
-		}
+	if _, known := g.problems[path]; !known {
+		g.problems[path] = Problem{Path: path, Code: record.CodeInputChanged, What: what}
 	}
-	g.problems = append(g.problems, Problem{Path: path, Code: record.CodeInputChanged, What: what})
 }
 
-// servable says what f is, and why it is not served if it is not a regular file
-// of a storage filesystem that only its own name leads to.
+// servable says what f is, and why it is not served if it is neither a folder
+// nor a regular file that only its own name leads to, on a storage filesystem.
 func (g *Gate) servable(f *os.File, n name) (beneath.Info, string) {
 	info, err := beneath.StatFile(f)
 	if err != nil {
@@ -184,6 +198,7 @@ func (g *Gate) servable(f *os.File, n name) (beneath.Info, string) {
 
 func (g *Gate) servableInfo(info beneath.Info, f *os.File, n name) string {
 	switch {
+	case info.Mode.IsDir():
 	case !info.Mode.IsRegular():
 		return "not a regular file"
 	case info.Nlink > 1 && g.cfg.Enforcer.HasForbidden():
@@ -234,7 +249,9 @@ func caseSensitive(dir *beneath.Dir, folder string) error {
 	return nil
 }
 
-// readAt serves a large file and hashes it while it is read in order.
+// readAt serves a large file and hashes it while it is read in order. The caller
+// does not ask for more than there was when it was opened: what was added since
+// is not content that anybody recorded.
 func (s *source) readAt(p []byte, off int64) (int, Errno) {
 	n, err := s.file.ReadAt(p, off)
 	if err != nil && err != io.EOF {
@@ -251,9 +268,12 @@ func (s *source) readAt(p []byte, off int64) (int, Errno) {
 // for each open, and closes it.
 func (g *Gate) settle(s *source) {
 	defer s.file.Close()
-	if _, err := io.Copy(s.sum, io.NewSectionReader(s.file, s.hashed, 1<<62)); err != nil {
+	// A file that grows all the time must not be hashed for ever.
+	rest, err := io.Copy(s.sum, io.NewSectionReader(s.file, s.hashed, s.info.Size-s.hashed))
+	if err != nil {
 		hostFailure("hash "+s.read.name.ledger, err)
 	}
+	s.hashed += rest
 	info, err := beneath.StatFile(s.file)
 	if err != nil {
 		hostFailure("examine "+s.read.name.ledger, err)
@@ -265,6 +285,6 @@ func (g *Gate) settle(s *source) {
 	s.sum.Sum(sum[:0])
 	g.sawDigest(s.read, sum)
 	for _, of := range s.ops {
-		g.appendFinal(&record.Digest{Of: of, SHA256: sum, Size: info.Size})
+		g.appendFinal(&record.Digest{Of: of, SHA256: sum, Size: s.hashed})
 	}
 }

@@ -32,6 +32,9 @@ type stagedFile interface {
 
 // openWrite opens p for writing: what it writes is staged.
 func (g *Gate) openWrite(op record.Op, n name, flags Flags) (*File, Errno) {
+	if flags&Create == 0 {
+		flags &^= Excl
+	}
 	if errno, done := g.unwritable(op, n); done {
 		return nil, errno
 	}
@@ -50,16 +53,30 @@ func (g *Gate) openWrite(op record.Op, n name, flags Flags) (*File, Errno) {
 	op.Decision = g.permitWrite(op, n)
 	info, rule, errno := g.examine(n)
 	switch {
-	case errno == NoEnt && rule != "":
-		return nil, g.refuse(op, rule, Perm)
-	case errno == NoEnt:
+	case errno == NoEnt && rule == "":
 		return g.openNew(op, n, flags)
 	case errno != Success:
-		return nil, g.answer(op, errno)
+		return nil, g.inTheWay(op, n, rule, errno)
 	case info.Folder:
 		return nil, g.answer(op, IsDir)
 	}
 	return g.openOver(op, n, flags)
+}
+
+// inTheWay answers a write to a name that holds what no commit may replace, or
+// what the host cannot use: a violation where the guest may not know that
+// something is there.
+func (g *Gate) inTheWay(op record.Op, n name, rule string, errno Errno) Errno {
+	if readable := g.judgeRead(n); !readable.permitted() {
+		if rule != "" {
+			readable.v.Rule = rule
+		}
+		g.violate(op, readable.v)
+	}
+	if rule != "" {
+		return g.refuse(op, rule, Perm)
+	}
+	return g.answer(op, errno)
 }
 
 // unwritable answers for names that nothing can be written to, whatever is
@@ -69,8 +86,12 @@ func (g *Gate) unwritable(op record.Op, n name) (Errno, bool) {
 	case n.area == library || n.area == virtual || within(n.ledger, ownDir):
 		op.Decision = record.InPkg
 		return g.answer(op, ROFS), true
+	case n.area == nowhere && op.Op == record.OpOpen:
+		return g.hiddenOpen(op, g.judgeWrite(n).v), true
 	case n.area == nowhere:
 		return g.hide(op, ruleImpossible), true
+	case !n.storable():
+		return g.refuse(op, ruleTooLong, NameTooLong), true
 	}
 	return Success, false
 }
@@ -95,7 +116,7 @@ func (g *Gate) openNew(op record.Op, n name, flags Flags) (*File, Errno) {
 	if flags&Create == 0 || n.folder || !g.folderExists(n) {
 		return nil, g.answer(op, NoEnt)
 	}
-	return g.stage(op, n, flags, nil, nil)
+	return g.stage(op, n, flags, nil, nil, 0)
 }
 
 // openOver stages a file over an existing one: empty if it is truncated, else a
@@ -103,6 +124,10 @@ func (g *Gate) openNew(op record.Op, n name, flags Flags) (*File, Errno) {
 func (g *Gate) openOver(op record.Op, n name, flags Flags) (*File, Errno) {
 	readable := g.judgeRead(n)
 	switch {
+	case n.folder && readable.permitted():
+		return nil, g.answer(op, NotDir)
+	case n.folder:
+		return nil, g.answer(op, NoEnt)
 	case flags&Excl != 0 && readable.permitted():
 		return nil, g.answer(op, Exist)
 	case flags&Excl != 0 || (flags&Trunc == 0 && !readable.permitted()):
@@ -110,27 +135,23 @@ func (g *Gate) openOver(op record.Op, n name, flags Flags) (*File, Errno) {
 	}
 	if flags&Trunc != 0 {
 		base, rule, errno := g.hashTarget(n)
-		switch {
-		case rule != "":
-			return nil, g.refuse(op, rule, Perm)
-		case errno != Success:
-			return nil, g.answer(op, errno)
+		if errno != Success {
+			return nil, g.inTheWay(op, n, rule, errno)
 		}
-		return g.stage(op, n, flags, base, nil)
+		return g.stage(op, n, flags, base, nil, 0)
 	}
 	f, info, rule, errno := g.openTarget(n)
-	switch {
-	case rule != "":
-		return nil, g.refuse(op, rule, Perm)
-	case errno != Success:
-		return nil, g.answer(op, errno)
+	if errno != Success {
+		return nil, g.inTheWay(op, n, rule, errno)
 	}
 	defer f.Close()
 	g.undeclared(op, n)
-	if g.reads[n.ledger] == nil {
+	if first := g.reads[n.ledger]; first == nil {
 		g.reads[n.ledger] = &read{name: n, info: info}
+	} else if !first.info.Same(info) {
+		g.changed(n.ledger, changedBetween)
 	}
-	return g.stage(op, n, flags, nil, f)
+	return g.stage(op, n, flags, nil, f, info.Size)
 }
 
 // openTarget opens a file that a write would replace. It must be one that a
@@ -142,26 +163,30 @@ func (g *Gate) openTarget(n name) (f *os.File, info beneath.Info, rule string, e
 		return nil, info, linkRule(err), errnoOf(err)
 	}
 	info, rule = g.servable(f, n)
-	if rule == "" && info.Nlink > 1 {
+	switch {
+	case rule != "":
+	case info.Mode.IsDir():
+		rule = "a folder"
+	case info.Nlink > 1:
 		rule = "more than one link"
 	}
 	if rule != "" {
 		f.Close()
 		return nil, info, rule, Perm
 	}
-	g.cfg.Charge(info.Size)
 	return f, info, "", Success
 }
 
 // hashTarget returns the digest of a file that a write would replace.
 func (g *Gate) hashTarget(n name) (base *ledger.Hash, rule string, errno Errno) {
-	f, _, rule, errno := g.openTarget(n)
+	f, info, rule, errno := g.openTarget(n)
 	if errno != Success {
 		return nil, rule, errno
 	}
 	defer f.Close()
+	g.cfg.Charge(info.Size)
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	if _, err := io.Copy(sum, io.LimitReader(f, info.Size)); err != nil {
 		return nil, "", errnoOf(err)
 	}
 	return digest(sum.Sum(nil)), "", Success
@@ -172,11 +197,12 @@ func digest(sum []byte) *ledger.Hash {
 	return &h
 }
 
-// stage makes the staged file of n, holding a copy of from if there is one, and
-// opens it. The base of a copy is the digest of what was copied.
-func (g *Gate) stage(op record.Op, n name, flags Flags, base *ledger.Hash, from io.Reader) (*File, Errno) {
+// stage makes the staged file of n and opens it. If from is given it holds a copy
+// of that file's first size bytes, whose digest is its base.
+func (g *Gate) stage(op record.Op, n name, flags Flags, base *ledger.Hash, from io.Reader, size int64) (*File, Errno) {
+	g.cfg.Charge(size)
 	node := &node{name: n, base: base}
-	g.use(node, 0)
+	g.use(node, size)
 	staging := g.stagingOf(n.area)
 	if _, err := staging.MkdirAll(path.Dir(n.rel), 0o700); err != nil {
 		hostFailure("stage "+n.ledger, err)
@@ -187,23 +213,30 @@ func (g *Gate) stage(op record.Op, n name, flags Flags, base *ledger.Hash, from 
 	}
 	if from != nil {
 		sum := sha256.New()
-		size, err := io.Copy(io.MultiWriter(f, sum), from)
+		copied, err := io.Copy(io.MultiWriter(f, sum), io.LimitReader(from, size))
 		if err != nil {
 			f.Close()
 			hostFailure("stage "+n.ledger, err)
 		}
-		g.grow(node, size)
+		g.grow(node, copied)
 		node.base = digest(sum.Sum(nil))
-		op.Size, op.SHA256 = &size, node.base
+		op.Size, op.SHA256 = &copied, node.base
 		g.sawDigest(g.reads[n.ledger], *node.base)
 	}
-	if first := g.reads[n.ledger]; first != nil && first.digest != nil && (node.base == nil || *first.digest != *node.base) {
-		g.changed(n.ledger, "it was changed after it was read")
-	}
+	g.compareBase(n, node.base)
 	g.staged[n.ledger] = node
 	op.Errno = Success.String()
 	node.of = g.record(&op).Seq
 	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f}), Success
+}
+
+// compareBase marks a file changed if what a staged file would replace is not
+// what was read.
+func (g *Gate) compareBase(n name, base *ledger.Hash) {
+	first := g.reads[n.ledger]
+	if first != nil && first.digest != nil && (base == nil || *first.digest != *base) {
+		g.changed(n.ledger, "it was changed after it was read")
+	}
 }
 
 // implied is what a descriptor may do beyond what was said: creating,
@@ -274,18 +307,29 @@ func (g *Gate) quotaOf(n *node) *quota {
 // use counts a new staged file or folder of size bytes.
 func (g *Gate) use(n *node, size int64) {
 	q := g.quotaOf(n)
-	if q.files++; q.files > q.maxFiles {
+	q.admit(1, size)
+	q.files++
+	q.bytes += size
+	n.size = size
+}
+
+// admit ends the turn where so many more files and bytes are more than it may
+// stage.
+func (q *quota) admit(files, bytes int64) {
+	if files > 0 && q.files+files > q.maxFiles {
 		panic(&Limit{Name: q.limitOfFiles, Max: q.maxFiles})
 	}
-	g.grow(n, size)
+	if bytes > q.maxBytes || q.bytes+bytes > q.maxBytes {
+		panic(&Limit{Name: q.limitBytes, Max: q.maxBytes})
+	}
 }
 
 // grow sets the apparent size of a staged file, and ends the turn where the sum
 // of them is more than it may stage.
 func (g *Gate) grow(n *node, size int64) {
 	q := g.quotaOf(n)
-	if size > q.maxBytes || q.bytes-n.size+size > q.maxBytes {
-		panic(&Limit{Name: q.limitBytes, Max: q.maxBytes})
+	if size > n.size {
+		q.admit(0, size-n.size)
 	}
 	q.bytes += size - n.size
 	n.size = size
@@ -319,6 +363,11 @@ func (f *File) WriteAt(p []byte, off int64) (int, Errno) {
 	if end < off {
 		return 0, Inval
 	}
+	if len(p) == 0 {
+		return 0, Success // nothing is written, and the file does not grow
+	}
+	f.g.checkContext()
+	f.g.cfg.Charge(int64(len(p)))
 	if end > f.node.size {
 		f.g.grow(f.node, end)
 	}
@@ -337,6 +386,7 @@ func (f *File) Truncate(size int64) Errno {
 	if size < 0 {
 		return Inval
 	}
+	f.g.checkContext()
 	f.g.grow(f.node, size)
 	if err := f.disk.Truncate(size); err != nil {
 		hostFailure("truncate staged "+f.name.ledger, err)

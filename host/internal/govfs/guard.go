@@ -1,12 +1,11 @@
 package govfs
 
 import (
+	"io/fs"
 	"path"
-	"strings"
 
 	"github.com/tetratelabs/wazero/api"
 
-	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/record"
 )
@@ -15,6 +14,7 @@ import (
 const (
 	errnoInval = 28
 	errnoNoEnt = 44
+	errnoPerm  = 63
 )
 
 // maxVectors is how many buffers one read, write or poll may name, as POSIX's
@@ -23,8 +23,9 @@ const maxVectors = 1024
 
 // A Guard looks at the arguments of one WASI function before wazero does. It
 // answers for paths that cannot exist (wazero would copy a path of any length,
-// and answers for one that leads above the root without asking the file
-// system), and bounds what a call can make the host do.
+// and answers without asking the file system for one that is absolute, is not
+// UTF-8, or leads above the folder it starts from), and bounds what a call can
+// make the host do.
 type Guard struct {
 	op     string // of the ledger
 	paths  []span // parameters that hold a path
@@ -33,19 +34,22 @@ type Guard struct {
 }
 
 // A span is where a path's address and length stand among the parameters.
-type span struct{ at, size int }
+type span struct {
+	at, size int
+	content  bool // it is what a link would hold: any text
+}
 
 var guards = map[string]Guard{
-	"path_open":               {op: record.OpOpen, paths: []span{{2, 3}}, counts: -1, bytes: -1},
-	"path_create_directory":   {op: record.OpMkdir, paths: []span{{1, 2}}, counts: -1, bytes: -1},
-	"path_filestat_get":       {op: record.OpStat, paths: []span{{2, 3}}, counts: -1, bytes: -1},
-	"path_filestat_set_times": {op: record.OpSetTimes, paths: []span{{2, 3}}, counts: -1, bytes: -1},
-	"path_link":               {op: record.OpLink, paths: []span{{2, 3}, {5, 6}}, counts: -1, bytes: -1},
-	"path_readlink":           {op: record.OpReadlink, paths: []span{{1, 2}}, counts: -1, bytes: -1},
-	"path_remove_directory":   {op: record.OpDelete, paths: []span{{1, 2}}, counts: -1, bytes: -1},
-	"path_rename":             {op: record.OpRename, paths: []span{{1, 2}, {4, 5}}, counts: -1, bytes: -1},
-	"path_symlink":            {op: record.OpSymlink, paths: []span{{3, 4}, {0, 1}}, counts: -1, bytes: -1},
-	"path_unlink_file":        {op: record.OpDelete, paths: []span{{1, 2}}, counts: -1, bytes: -1},
+	"path_open":               {op: record.OpOpen, paths: []span{{at: 2, size: 3}}, counts: -1, bytes: -1},
+	"path_create_directory":   {op: record.OpMkdir, paths: []span{{at: 1, size: 2}}, counts: -1, bytes: -1},
+	"path_filestat_get":       {op: record.OpStat, paths: []span{{at: 2, size: 3}}, counts: -1, bytes: -1},
+	"path_filestat_set_times": {op: record.OpSetTimes, paths: []span{{at: 2, size: 3}}, counts: -1, bytes: -1},
+	"path_link":               {op: record.OpLink, paths: []span{{at: 2, size: 3}, {at: 5, size: 6}}, counts: -1, bytes: -1},
+	"path_readlink":           {op: record.OpReadlink, paths: []span{{at: 1, size: 2}}, counts: -1, bytes: -1},
+	"path_remove_directory":   {op: record.OpDelete, paths: []span{{at: 1, size: 2}}, counts: -1, bytes: -1},
+	"path_rename":             {op: record.OpRename, paths: []span{{at: 1, size: 2}, {at: 4, size: 5}}, counts: -1, bytes: -1},
+	"path_symlink":            {op: record.OpSymlink, paths: []span{{at: 3, size: 4}, {at: 0, size: 1, content: true}}, counts: -1, bytes: -1},
+	"path_unlink_file":        {op: record.OpDelete, paths: []span{{at: 1, size: 2}}, counts: -1, bytes: -1},
 	"fd_read":                 {counts: 2, bytes: -1},
 	"fd_pread":                {counts: 2, bytes: -1},
 	"fd_write":                {counts: 2, bytes: -1},
@@ -79,20 +83,18 @@ func (d Guard) Refuse(g *gate.Gate, module api.Module, params []uint64, charge f
 	for _, s := range d.paths {
 		size := uint32(params[s.size])
 		charge(int64(size))
-		raw, ok := module.Memory().Read(uint32(params[s.at]), min(size, abi.MaxPath+1))
+		raw, ok := module.Memory().Read(uint32(params[s.at]), min(size, gate.MaxName+1))
 		if !ok {
 			continue // wazero answers EFAULT
 		}
-		if size > abi.MaxPath || above(string(raw)) {
-			g.Impossible(gate.WASI, d.op, string(raw), int64(size))
-			return errnoNoEnt, true
+		text := string(raw)
+		if size <= gate.MaxName && (s.content || fs.ValidPath(path.Clean(text))) {
+			continue
 		}
+		if g.Impossible(gate.WASI, d.op, text, int64(size)) == gate.Perm {
+			return errnoPerm, true
+		}
+		return errnoNoEnt, true
 	}
 	return 0, false
-}
-
-// above reports whether a path leads above the folder it starts from.
-func above(p string) bool {
-	clean := path.Clean(p)
-	return clean == ".." || strings.HasPrefix(clean, "../")
 }
