@@ -144,7 +144,7 @@ func (t *tarReader) next() (name string, size int64, err error) {
 	if b == ([blockSize]byte{}) {
 		return "", 0, t.end()
 	}
-	kind, name, size, err := t.header(b)
+	kind, name, size, err := t.header(b, "")
 	if err != nil {
 		return "", 0, err
 	}
@@ -200,8 +200,9 @@ func (t *tarReader) end() error {
 	}
 }
 
-// header takes apart a header block as far as needed to say what it is.
-func (t *tarReader) header(b [blockSize]byte) (kind byte, name string, size int64, err error) {
+// header takes apart a header block as far as needed to say what it is. The name
+// may be known from a PAX header.
+func (t *tarReader) header(b [blockSize]byte, known string) (kind byte, name string, size int64, err error) {
 	sum, err := octal(b[148:156])
 	if err != nil || sum != int64(checksum(b)) {
 		return 0, "", 0, t.fault(packAgain, "this is not a tar header, its checksum is wrong")
@@ -209,6 +210,9 @@ func (t *tarReader) header(b [blockSize]byte) (kind byte, name string, size int6
 	name = cString(b[0:100])
 	if prefix := cString(b[345:500]); prefix != "" && string(b[257:263]) == "ustar\x00" {
 		name = prefix + "/" + name
+	}
+	if known != "" {
+		name = known
 	}
 	t.entry = fmt.Sprintf("entry %q", name)
 	if what := typeName(b[156]); what != "" {
@@ -270,11 +274,10 @@ func (t *tarReader) pax(b [blockSize]byte, size int64) (name string, content int
 	if err != nil {
 		return "", 0, err
 	}
-	kind, _, content, err := t.header(b)
+	kind, _, content, err := t.header(b, name)
 	if err != nil {
 		return "", 0, err
 	}
-	t.entry = fmt.Sprintf("entry %q", name)
 	if kind != typeRegular {
 		return "", 0, t.fault(packAgain, "a PAX header follows a PAX header")
 	}
