@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -248,6 +249,55 @@ func TestSwapAfterCheck(t *testing.T) {
 			mustPublish(t, s, []out{{path: "later", content: "later"}})
 		})
 	}
+}
+
+// meddler does something whenever it is asked whether it is done.
+type meddler struct {
+	context.Context
+	do func()
+}
+
+func (m meddler) Err() error { m.do(); return nil }
+
+// TestChangedWhileCopied: a staged file that somebody still writes to is not
+// published.
+func TestChangedWhileCopied(t *testing.T) {
+	r := openRoot(t, Options{Workspace: t.TempDir()})
+	s := create(t, r, id1)
+	for name, change := range map[string]func(f *os.File) error{
+		"grows":   func(f *os.File) error { _, err := f.WriteAt([]byte("more"), 4); return err },
+		"shrinks": func(f *os.File) error { return f.Truncate(1) },
+		"linked": func(*os.File) error {
+			return os.Link(r.join(s.name()+"/"+turnDir(stagingDir, s.Turns()+1)+"/workspace/a"), filepath.Join(t.TempDir(), "b"))
+		},
+	} {
+		st, realized, err := stage(s, []out{{path: "a", content: "good"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := st.Workspace.OpenFile("a", os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var once sync.Once
+		ctx := meddler{t.Context(), func() {
+			once.Do(func() {
+				if err := change(f); err != nil {
+					t.Error(err)
+				}
+			})
+		}}
+		publications, problems, err := st.Copy(ctx, realized)
+		if want := (Problem{"a", record.CodeUnsafeFile, "it was changed while it was copied"}); err != nil || len(publications) > 0 || !slices.Equal(problems, []Problem{want}) {
+			t.Errorf("%s: got %v, %v, %v, want %v", name, publications, problems, err, want)
+		}
+		f.Close()
+		s.Leave()
+		if s, _, err = r.Open(t.Context(), id1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Leave()
 }
 
 // TestMoveReplacesNothing: a target that was absent is not replaced, whenever

@@ -224,6 +224,12 @@ func (r *Root) judge(dir *beneath.Dir) error {
 	if r.same && !r.control {
 		return fmt.Errorf("%s cannot be workspace and root: it is not a control plane", r.path)
 	}
+	if name := within(r.path, r.workspacePath); name != "" && name != "." {
+		first, _, _ := strings.Cut(name, "/")
+		if !r.control || slices.Contains(kept, first) {
+			return fmt.Errorf("workspace %s lies in what agenthost keeps for itself in %s", r.workspacePath, r.path)
+		}
+	}
 	if uid := os.Geteuid(); int64(info.UID) != int64(uid) {
 		return fmt.Errorf("root %s belongs to user %d, not to user %d who runs agenthost", r.path, info.UID, uid)
 	}

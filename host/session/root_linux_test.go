@@ -30,6 +30,10 @@ func TestPlaces(t *testing.T) {
 	write(t, ws+"/future/.agenthost/FORMAT", "agenthost folder v12\n")
 	write(t, ws+"/file/.agenthost", "x")
 	write(t, ws+"/link/real/x", "x")
+	write(t, ws+"/plane/sub/x", "x")
+	write(t, ws+"/plane/planes/ho1/x", "x")
+	write(t, ws+"/folder/FORMAT", FormatFolder)
+	write(t, ws+"/folder/sub/x", "x")
 	for _, dir := range []string{"none", "empty", "open"} {
 		if err := os.Mkdir(ws+"/"+dir, 0o755); err != nil {
 			t.Fatal(err)
@@ -59,6 +63,9 @@ func TestPlaces(t *testing.T) {
 		{"none", "empty", "empty", "", false, ""},
 		{"linked", "", "linked/.agenthost", ".agenthost", false, ""},
 		{"begun", "", "begun/.agenthost", ".agenthost", false, ""},
+		{"plane/sub", "plane", "plane", "", true, ""},
+		{"plane/planes/ho1", "plane", "", "", false, `workspace WS/plane/planes/ho1 lies in what agenthost keeps for itself in WS/plane`},
+		{"folder/sub", "folder", "", "", false, `workspace WS/folder/sub lies in what agenthost keeps for itself in WS/folder`},
 		{"newer", "", "", "", false, `workspace WS/newer: needs a newer agenthost: FORMAT says "agenthost root v2"`},
 		{"none", "newer", "", "", false, `root WS/newer: needs a newer agenthost: FORMAT says "agenthost root v2"`},
 		{"longer", "", "", "", false, `workspace WS/longer: needs a newer agenthost: FORMAT says "agenthost root v1\nand more"`},
