@@ -176,8 +176,11 @@ func TestConflict(t *testing.T) {
 		"parent":  {out{path: "d/a"}, func(ws string) { os.Mkdir(ws+"/e", 0o755); os.Symlink("e", ws+"/d") }, "a symbolic link is in the way: d"},
 		"outside": {out{path: "d/e/a"}, func(ws string) { os.Symlink(t.TempDir(), ws+"/d") }, "a symbolic link is in the way: d"},
 		"file":    {out{path: "d/e/a"}, func(ws string) { write(t, ws+"/d", "x") }, "a file is in the way: d"},
-		"linked": {out{path: "a", base: "old"}, func(ws string) { write(t, ws+"/a", "old"); os.Link(ws+"/a", ws+"/b") },
-			"a file with 2 names (hard links)"},
+		"linked": {
+			out{path: "a", base: "old"},
+			func(ws string) { write(t, ws+"/a", "old"); os.Link(ws+"/a", ws+"/b") },
+			"a file with 2 names (hard links)",
+		},
 		"output": {out{path: "output/SES-1/a"}, func(ws string) { os.Symlink(t.TempDir(), ws+"/.agenthost/output") }, "a symbolic link is in the way: output"},
 	} {
 		t.Run(name, func(t *testing.T) {
