@@ -200,6 +200,10 @@ func (s *Session) proved(proof record.TurnEvidence) bool {
 
 // settle finishes or takes back the commit that a marker speaks of.
 func (s *Session) settle(ctx context.Context) (findings []Finding, settled bool, err error) {
+	// A crash may have come while the marker was written.
+	if err := s.root.folder().Remove(pendingDir + "/" + newPrefix + string(s.ID)); err != nil && !gone(err) {
+		return nil, false, err
+	}
 	m, found, err := s.readMarker()
 	if err != nil {
 		findings = append(findings, Finding{s.ID, "", FindingUnreadable, err.Error()})

@@ -418,6 +418,16 @@ func TestOtherWorkspace(t *testing.T) {
 	settled(t, to, filepath.Join(to, DefaultRoot))
 }
 
+// TestHalfMadeMarker: one that a crash left while it was written is removed.
+func TestHalfMadeMarker(t *testing.T) {
+	ws, root := places(t, false)
+	steps := run(t, "turn", 0, ws, root)
+	ws, root = places(t, false)
+	run(t, "turn", slices.Index(steps, "write_marker")+1, ws, root)
+	write(t, filepath.Join(root, "planes/pending/.new-SES-1"), `{"v":1,`)
+	settled(t, ws, root)
+}
+
 // TestHalfMadeSession: a folder that a crash left while a session was made is
 // removed.
 func TestHalfMadeSession(t *testing.T) {
