@@ -149,7 +149,7 @@ func jsonFault(data []byte) string {
 
 func (p *Prepared) prepare(ctx context.Context) error {
 	m := p.pkg.Manifest
-	never, err := p.never()
+	never, err := p.runner.cfg.Never(p.turn.Workspace, p.turn.Policy, p.turn.Protected)
 	if err != nil {
 		return err
 	}

@@ -10,20 +10,25 @@ import (
 	"github.com/agenthost/agenthost/host/policy"
 )
 
-// never returns patterns of what belongs to the host and happens to lie in the
+// Never returns patterns of what belongs to the host and happens to lie in the
 // workspace: the cache of native code, the policy, this program, and what the
-// caller named. It may neither be seen nor written, whatever is granted.
-func (p *Prepared) never() ([]string, error) {
-	workspace, err := filepath.EvalSymlinks(p.turn.Workspace)
+// caller protects. It may neither be seen nor written, whatever is granted:
+// these are the names out of the scope of every session, [policy.Scope].
+func (c Config) Never(workspace string, pol *policy.Policy, protected []string) ([]string, error) {
+	top, err := filepath.EvalSymlinks(workspace)
 	if err != nil {
-		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be opened: %v", p.turn.Workspace, err), "name a folder that exists with --workspace"}
+		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be opened: %v", workspace, err), "name a folder that exists with --workspace"}
 	}
-	if workspace, err = filepath.Abs(workspace); err != nil {
+	if top, err = filepath.Abs(top); err != nil {
 		return nil, fmt.Errorf("find the workspace: %w", err)
 	}
-	own := append([]string{p.runner.cache.Dir()}, p.turn.Protected...)
-	if p.turn.Policy.Source != policy.BuiltIn {
-		own = append(own, p.turn.Policy.Source)
+	cache, err := c.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	own := append([]string{cache}, protected...)
+	if pol.Source != policy.BuiltIn {
+		own = append(own, pol.Source)
 	}
 	if program, err := os.Executable(); err == nil {
 		own = append(own, program)
@@ -37,13 +42,13 @@ func (p *Prepared) never() ([]string, error) {
 		if real, err = filepath.Abs(real); err != nil {
 			return nil, fmt.Errorf("find %s: %w", folder, err)
 		}
-		rel, err := filepath.Rel(workspace, real)
+		rel, err := filepath.Rel(top, real)
 		if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 			continue
 		}
 		if rel == "." {
 			return nil, &RequestError{
-				fmt.Sprintf("the workspace %s is a folder that only the host may use", p.turn.Workspace),
+				fmt.Sprintf("the workspace %s is a folder that only the host may use", workspace),
 				"run in the folder of your work, or name it with --workspace",
 			}
 		}

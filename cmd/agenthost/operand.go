@@ -46,14 +46,18 @@ func (p *program) openPackage(c *cli.Context) (*archive.Package, error) {
 	return pkg, nil
 }
 
+// workspaceFolder is the folder agents see as "/".
+func (p *program) workspaceFolder() string {
+	if p.workspace == "" {
+		return "."
+	}
+	return p.workspace
+}
+
 // openRoot opens the workspace and the root beneath it that the global flags
 // name. It makes neither.
 func (p *program) openRoot() (*session.Root, error) {
-	workspace := p.workspace
-	if workspace == "" {
-		workspace = "."
-	}
-	root, err := session.OpenRoot(session.Options{Workspace: workspace, Root: p.root})
+	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root})
 	switch {
 	case err == nil:
 		return root, nil

@@ -6,6 +6,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/policy"
 )
@@ -48,24 +49,27 @@ package had been accepted.`,
 	}
 }
 
-// policyInForce reads the policy that --policy names, or else the root's.
-func (p *program) policyInForce(c *cli.Context) (*policy.Policy, error) {
-	if file := c.String("policy"); file != "" {
-		return policy.Load(file, "")
-	}
+// policyInForce reads the policy that --policy names, or else the root's, and
+// finds the names that no agent sees here.
+func (p *program) policyInForce(c *cli.Context) (*policy.Policy, policy.Scope, error) {
 	root, err := p.openRoot()
 	if err != nil {
-		return nil, err
+		return nil, policy.Scope{}, err
 	}
 	defer root.Close()
-	return policy.Load("", root.Path())
+	pol, err := policy.Load(c.String("policy"), root.Path())
+	if err != nil {
+		return nil, policy.Scope{}, err
+	}
+	never, err := host.Config{}.Never(p.workspaceFolder(), pol, protectedBy(root))
+	return pol, policy.Scope{Never: never}, err
 }
 
 func (p *program) policyShow(c *cli.Context) error {
 	if err := p.noOperands(c); err != nil {
 		return err
 	}
-	pol, err := p.policyInForce(c)
+	pol, scope, err := p.policyInForce(c)
 	if err != nil {
 		return err
 	}
@@ -80,6 +84,7 @@ func (p *program) policyShow(c *cli.Context) error {
 		p.list("grants at most", rightsInWords(*pol.Capabilities))
 	}
 	p.list("hides from every package", pol.Withhold)
+	p.list("hides because it is the host's own", scope.Never)
 	var accepted []string
 	for _, a := range pol.Accept {
 		accepted = append(accepted, a.ID+"@"+a.SHA256.String())
@@ -126,7 +131,7 @@ func (p *program) policyCheck(c *cli.Context) error {
 		return err
 	}
 	narrow.Accepted = true
-	pol, err := p.policyInForce(c)
+	pol, scope, err := p.policyInForce(c)
 	if err != nil {
 		return err
 	}
@@ -135,7 +140,7 @@ func (p *program) policyCheck(c *cli.Context) error {
 		return openError(given[0], err)
 	}
 	defer pkg.Close()
-	enforcer, _, _, err := policy.Effective(pkg.Manifest, pol, narrow, policy.Scope{})
+	enforcer, _, _, err := policy.Effective(pkg.Manifest, pol, narrow, scope)
 	if err != nil {
 		return err
 	}

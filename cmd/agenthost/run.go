@@ -114,11 +114,8 @@ func (p *program) turnOf(c *cli.Context) (host.Turn, error) {
 		return host.Turn{}, err
 	}
 	t := host.Turn{
-		Workspace: p.workspace, Prompt: c.String("prompt"), Args: p.rest, Inputs: c.StringSlice("input"),
+		Workspace: p.workspaceFolder(), Prompt: c.String("prompt"), Args: p.rest, Inputs: c.StringSlice("input"),
 		WorkOrder: c.String("work-order"), Narrow: narrow, Strict: c.Bool("strict"), DryRun: c.Bool("dry-run"),
-	}
-	if t.Workspace == "" {
-		t.Workspace = "."
 	}
 	if len(t.Inputs) == 0 {
 		t.Inputs = nil
