@@ -61,7 +61,7 @@ func TestAccountFarBelow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const lowest = -(1<<30 + 1<<29)
+	const lowest = deepest
 	next, err := a.Refill(g - DefaultSlice + lowest)
 	if err != nil || next != counter(MaxDepth, DefaultSlice) {
 		t.Fatalf("got %#x, %v", next, err)

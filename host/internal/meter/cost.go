@@ -32,19 +32,19 @@ const (
 	freeCost  = 24  // a function of no more than this, without loops and not exported, is paid by its callers
 )
 
-// Bounds that keep the lower half of the counter from running below -2^31, where it would wrap and turn a debt into
-// fuel. Only a check stops the descent, and a check is reached on every way; what counts is how much can be paid from one
-// check to the next:
+// Bounds on what can be paid from one check to the next. They keep the time between two calls of the host short, and the
+// lower half of the counter from running below -2^31, where it would wrap and turn a debt into fuel. Only a check stops
+// the descent; one is reached on every way, but
 //
-//   - within a function and on its way out, at most maxRun[deep or not];
-//   - the callers pay on their own ways out, without a call in between. There are at most MaxDepth counted frames, with
-//     at most maxChain frames that are not counted above each: 2^15 × (2^12 + 64 × 2^8) < 2^29.4;
-//   - then the payment in front of a check, at most maxPay + one instruction, and for a bulk instruction 2^32/8 = 2^29.
+//   - a function may pay so much on its way out, since its last check or call: maxRun or maxRunShallow;
+//   - its callers may do so on theirs, without a call in between. There are at most MaxDepth counted frames, with at most
+//     maxChain frames that are not counted above each: 2^15 × (2^9 + 2^4 × 2^7) < 2^26.4, some 50 ms of computing;
+//   - then comes the payment in front of the check: not much more than maxPay, and for a bulk instruction 2^32/8 = 2^29.
 //
-// That is less than 2^30.4 below zero.
+// That is less than 2^29.3 below zero.
 const (
 	maxPay        = 1 << 16
-	maxRun        = 1 << 12 // units paid without a check in a function whose depth is counted
-	maxRunShallow = 1 << 8  // in one whose depth is not
-	maxChain      = 64      // calls into one another of functions whose depth is not counted
+	maxRun        = 1 << 9 // units paid without a check in a function whose depth is counted
+	maxRunShallow = 1 << 7 // in one whose depth is not
+	maxChain      = 1 << 4 // calls into one another of functions whose depth is not counted
 )

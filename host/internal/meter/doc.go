@@ -33,7 +33,7 @@
 //
 //   - Functions without loops that cost little (freeCost) are paid for by their callers, unless the host may call them.
 //   - Depth is counted in functions that can be on the stack more than once, as far as calls and types show, and in
-//     every 64th of a chain of others. Each weighs 1 and 1 more for every 256 bytes of code. The weight is given back
+//     every 17th of a chain of others. Each weighs 1 and 1 more for every 256 bytes of code. The weight is given back
 //     on every way out; where an exception lands, the depth is set back to what it was there.
 //   - Instructions that do much at once pay by their length, before they run. memory.fill and memory.copy are done in
 //     chunks of 1 MiB with the host called in between. A throw costs 65,536 units and a try_table 2,048: that is what
