@@ -39,6 +39,8 @@ type program struct {
 	root      string   // --root, as given; empty: beneath the workspace
 	json      bool     // --json
 	rest      []string // what followed "--"
+
+	step func(string) // session.Options.Step; nil but in tests of recovery
 }
 
 // commands is everything agenthost can do, in the order help shows it.
@@ -72,6 +74,11 @@ func globals() []cli.Flag {
 // global flags, which it reads.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, term: newTerminal(stdout, stderr, os.Getenv)}
+	return p.run(ctx, args)
+}
+
+// run does what args ask, and tells how it went.
+func (p *program) run(ctx context.Context, args []string) int {
 	err := p.dispatch(ctx, args)
 	if werr := p.term.close(); werr != nil && err == nil {
 		err = werr

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -19,18 +20,28 @@ import (
 var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata/script")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"agenthost": main})
+	testscript.Main(m, map[string]func(){"agenthost": main, "agenthost-at": mainAt, "meanwhile": mainMeanwhile})
 }
 
 // TestScript runs what a person would type, with the words and the exit status
 // they would see. Beside the commands of testscript a script has
 //
-//	exits STATUS CMD ARG…   runs CMD, which must end with STATUS
+//	exits STATUS CMD ARG…   runs CMD, which must end with STATUS; one that a signal ended has 128 more than the signal
 //	snapshot DIR            remembers everything in DIR
 //	unchanged DIR           DIR is as it was at the snapshot: names, modes, times, contents
 //	flip FILE OFFSET        changes one bit of one byte
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
+//	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
+//	digest VAR FILE         sets VAR to the first 12 digits of a package's digest
+//	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
+//
+// and these programs:
+//
+//	agenthost-at             agenthost, to which $AT says what happens at a step of the commit (see mainAt)
+//	meanwhile ACTION CMD…    runs CMD, and ACTION in a shell once its guest says ready ($PID is CMD)
 func TestScript(t *testing.T) {
+	shared := t.TempDir()
+	guest := sync.OnceValues(func() (string, error) { return buildGuest(shared) })
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "..", "testdata", "script"),
 		UpdateScripts:       *update,
@@ -38,15 +49,17 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, ".home")
-			for _, name := range []string{"HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"} {
+			for _, name := range []string{"HOME", "XDG_CONFIG_HOME"} {
 				env.Setenv(name, home)
 			}
+			env.Setenv("XDG_CACHE_HOME", filepath.Join(shared, "cache"))
 			ledgers, err := filepath.Abs(filepath.Join("..", "..", "testdata", "ledgers"))
 			if err != nil {
 				return err
 			}
 			env.Setenv("LEDGERS", ledgers)
 			env.Values[snapshots{}] = map[string]string{}
+			env.Values[guestFile{}] = guest
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
@@ -55,7 +68,11 @@ func TestScript(t *testing.T) {
 			"unchanged": scriptUnchanged,
 			"flip":      scriptFlip,
 			"module":    scriptModule,
+			"agent":     scriptAgent,
+			"digest":    scriptDigest,
+			"disk":      scriptDisk,
 		},
+		Condition: scriptCondition,
 	})
 }
 
@@ -71,7 +88,7 @@ func scriptExits(ts *testscript.TestScript, neg bool, args []string) {
 		if !errors.As(err, &exit) {
 			ts.Fatalf("%s: %v", args[1], err)
 		}
-		got = exit.ExitCode()
+		got = exitStatus(exit.ProcessState)
 	}
 	if got != want {
 		ts.Fatalf("%s ended with status %d, want %d", strings.Join(args[1:], " "), got, want)
