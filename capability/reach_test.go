@@ -8,8 +8,10 @@ import (
 
 func TestReaches(t *testing.T) {
 	manifest := Grants{
-		Read: []string{"docs/*.md", "src/**/test/*.go", "a/b/c", "out/**", "priv/**", "planes/*/ledger/*.jsonl",
-			"planes/ho1/sessions/" + other + "/ledger/**", "x*/**", "tmpl/**", "flat/*", "[rs]/t/u"},
+		Read: []string{
+			"docs/*.md", "src/**/test/*.go", "a/b/c", "out/**", "priv/**", "planes/*/ledger/*.jsonl",
+			"planes/ho1/sessions/" + other + "/ledger/**", "x*/**", "tmpl/**", "flat/*", "[rs]/t/u",
+		},
 		Write:     []string{"out/x/*", "reports/**"},
 		Forbidden: []string{"priv/in/**", "docs/secret.md", "a/b"},
 	}

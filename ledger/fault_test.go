@@ -321,8 +321,10 @@ func TestDamageIsNotTakenForDebris(t *testing.T) {
 		{"garbage line at the end", func(b []byte) []byte { return append(b, "garbage\n"...) }, "line 61 (seq 60, byte 16179): it is not an entry of a ledger"},
 		{"an empty line", func(b []byte) []byte { return append(b, '\n') }, "line 61 (seq 60, byte 16179): it is not an entry of a ledger"},
 		{"a later version", func(b []byte) []byte { return append(b, "{\"v\":2,}\n"...) }, "line 61 (seq 60, byte 16179): it is of another version of the format"},
-		{"zeros within what was durable", func(b []byte) []byte { clear(b[512:1024]); return b },
-			"line 2 (seq 1, byte 268): sectors of zeros before seq 29, which was durable: the file was damaged"},
+		{
+			"zeros within what was durable", func(b []byte) []byte { clear(b[512:1024]); return b },
+			"line 2 (seq 1, byte 268): sectors of zeros before seq 29, which was durable: the file was damaged",
+		},
 		{"newline changed", func(b []byte) []byte { b[len(b)-1] = 'x'; return b }, "line 60 (seq 59, byte 15910): the newline behind the entry was changed"},
 		{"endless line", func(b []byte) []byte { return append(b, strings.Repeat("x", 10<<20)...) }, "line 61 (seq 60, byte 16179): the line is longer than an entry may be"},
 		{"long line", func(b []byte) []byte { return append(b, strings.Repeat("x", 3<<20)+"\n"...) }, "line 61 (seq 60, byte 16179): the line is longer than an entry may be"},

@@ -43,8 +43,11 @@ func TestEvidenceReads(t *testing.T) {
 		undeclared []string
 	}{
 		{"none", func(*builder) {}, nil, nil},
-		{"a declared one, twice", func(b *builder) { b.op(reading("docs/a.md", "alpha")); b.op(reading("docs/a.md", "alpha")) },
-			[]File{fileOf("docs/a.md", "alpha")}, nil},
+		{
+			"a declared one, twice", func(b *builder) { b.op(reading("docs/a.md", "alpha")); b.op(reading("docs/a.md", "alpha")) },
+			[]File{fileOf("docs/a.md", "alpha")},
+			nil,
+		},
 		{"sorted, and with each content it had", func(b *builder) {
 			b.op(reading("docs/z.md", "1"))
 			b.op(reading("docs/a.md", "changed"))

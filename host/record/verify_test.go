@@ -131,30 +131,48 @@ func TestVerifySessionFinds(t *testing.T) {
 		{"another range", evidence(func(e *TurnEvidence) { e.To++ }), EvidenceFile, 1, "to of turn 1 is not what exec.jsonl says"},
 		{"another head", evidence(func(e *TurnEvidence) { e.Head = ledger.Hash{} }), EvidenceFile, 1, "head of turn 1 is not what exec.jsonl says"},
 
-		{"another root", end(func(e *TurnEnd) { e.Evidence.Root = hashOf("x") }), ExecFile, 4,
-			"turn 1 was committed with another evidence.jsonl: its root is ROOT, not " + hashOf("x").String()},
-		{"more evidence than there is", end(func(e *TurnEnd) { e.Evidence.Size = 9 }), ExecFile, 4,
-			"turn 1 was committed with 9 entries of evidence.jsonl, which has 1: its end was cut off"},
-		{"no evidence", end(func(e *TurnEnd) { e.Evidence.Size = 0 }), ExecFile, 4,
-			"turn 1 names 0 entries of evidence.jsonl, of which the turns before have 0"},
+		{
+			"another root", end(func(e *TurnEnd) { e.Evidence.Root = hashOf("x") }), ExecFile, 4,
+			"turn 1 was committed with another evidence.jsonl: its root is ROOT, not " + hashOf("x").String(),
+		},
+		{
+			"more evidence than there is", end(func(e *TurnEnd) { e.Evidence.Size = 9 }), ExecFile, 4,
+			"turn 1 was committed with 9 entries of evidence.jsonl, which has 1: its end was cut off",
+		},
+		{
+			"no evidence", end(func(e *TurnEnd) { e.Evidence.Size = 0 }), ExecFile, 4,
+			"turn 1 names 0 entries of evidence.jsonl, of which the turns before have 0",
+		},
 		{"no status", end(func(e *TurnEnd) { e.Status = "" }), ExecFile, 4, `turn.end: unknown status ""`},
 		{"ok with a code", end(func(e *TurnEnd) { e.Code = "trap" }), ExecFile, 4, `turn.end: status ok has the code "trap"`},
 		{"blocked without a code", end(func(e *TurnEnd) { e.Status = StatusBlocked }), ExecFile, 4, "turn.end: status blocked has no code"},
-		{"blocked, but published", end(func(e *TurnEnd) { e.Status, e.Code = "blocked", "violation"; e.Publish = make([]Publication, 1) }), ExecFile, 4,
-			"turn.end: status blocked publishes 1 files"},
-		{"published what was not written", end(func(e *TurnEnd) { e.Publish = []Publication{{Path: "docs/a.md"}} }), ExecFile, 4,
-			"turn 1 published docs/a.md, which it did not write with that content"},
+		{
+			"blocked, but published", end(func(e *TurnEnd) { e.Status, e.Code = "blocked", "violation"; e.Publish = make([]Publication, 1) }), ExecFile, 4,
+			"turn.end: status blocked publishes 1 files",
+		},
+		{
+			"published what was not written", end(func(e *TurnEnd) { e.Publish = []Publication{{Path: "docs/a.md"}} }), ExecFile, 4,
+			"turn 1 published docs/a.md, which it did not write with that content",
+		},
 
 		{"no violation entry", violations(none, StatusBlocked, CodeViolation), EvidenceFile, 1, "turn 1: refused write of docs/a.md has no violation entry"},
 		{"no violation entry after a crash", violations(none, StatusAborted, CodeCrash), "", 0, ""},
-		{"a violation twice", violations(func(v Violation) []Violation { return []Violation{v, v} }, StatusBlocked, CodeViolation), EvidenceFile, 3,
-			"turn 1: violation of write of docs/a.md has no op in exec.jsonl"},
-		{"another violation", violations(func(v Violation) []Violation { v.Subject = "x"; return []Violation{v} }, StatusAborted, CodeCrash), EvidenceFile, 2,
-			`turn 1: violation entry is write of x by "no grant of write", the op in exec.jsonl says write of docs/a.md by "no grant of write"`},
-		{"a violation of another turn", func(b *builder) { b.open(); b.append(b.evidence, 2, Violation{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
-			"violation of turn 2, want 1"},
-		{"a foreign kind in the evidence", func(b *builder) { b.open(); b.append(b.evidence, 0, SessionOpen{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
-			"session.open does not belong in evidence.jsonl"},
+		{
+			"a violation twice", violations(func(v Violation) []Violation { return []Violation{v, v} }, StatusBlocked, CodeViolation), EvidenceFile, 3,
+			"turn 1: violation of write of docs/a.md has no op in exec.jsonl",
+		},
+		{
+			"another violation", violations(func(v Violation) []Violation { v.Subject = "x"; return []Violation{v} }, StatusAborted, CodeCrash), EvidenceFile, 2,
+			`turn 1: violation entry is write of x by "no grant of write", the op in exec.jsonl says write of docs/a.md by "no grant of write"`,
+		},
+		{
+			"a violation of another turn", func(b *builder) { b.open(); b.append(b.evidence, 2, Violation{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
+			"violation of turn 2, want 1",
+		},
+		{
+			"a foreign kind in the evidence", func(b *builder) { b.open(); b.append(b.evidence, 0, SessionOpen{}); b.begin(); b.end(ok) }, EvidenceFile, 1,
+			"session.open does not belong in evidence.jsonl",
+		},
 		{"evidence is not the last entry", func(b *builder) {
 			b.open()
 			b.begin()
@@ -175,10 +193,14 @@ func TestVerifySessionFinds(t *testing.T) {
 			}
 			b.end(ok)
 		}, "", 0, ""},
-		{"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
-			"violation of turn 1, which has ended"},
-		{"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 1,
-			"violation after the session was closed"},
+		{
+			"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
+			"violation of turn 1, which has ended",
+		},
+		{
+			"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 1,
+			"violation after the session was closed",
+		},
 		{"evidence that a crash kept from its turn.end", func(b *builder) {
 			b.open()
 			b.begin()
@@ -191,10 +213,14 @@ func TestVerifySessionFinds(t *testing.T) {
 			b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
 		}, "", 0, ""},
 		{"an unknown decision", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: "maybe"}) }, ExecFile, 3, `unknown decision "maybe"`},
-		{"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 3,
-			"an op with the decision granted has the count 2"},
-		{"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "x") }, ExecFile, 3,
-			"digest of seq 7, which did not open, read, write or rename a file of this turn"},
+		{
+			"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 3,
+			"an op with the decision granted has the count 2",
+		},
+		{
+			"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "x") }, ExecFile, 3,
+			"digest of seq 7, which did not open, read, write or rename a file of this turn",
+		},
 		{"a digest of another file", func(b *builder) {
 			b.open()
 			b.begin()

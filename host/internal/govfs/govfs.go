@@ -48,8 +48,11 @@ func flagsOf(f expsys.Oflag) gate.Flags {
 		from expsys.Oflag
 		to   gate.Flags
 	}{
-		{expsys.O_CREAT, gate.Create}, {expsys.O_EXCL, gate.Excl}, {expsys.O_TRUNC, gate.Trunc},
-		{expsys.O_APPEND, gate.Append}, {expsys.O_DIRECTORY, gate.Directory},
+		{expsys.O_CREAT, gate.Create},
+		{expsys.O_EXCL, gate.Excl},
+		{expsys.O_TRUNC, gate.Trunc},
+		{expsys.O_APPEND, gate.Append},
+		{expsys.O_DIRECTORY, gate.Directory},
 	} {
 		if f&m.from != 0 {
 			flags |= m.to
