@@ -64,13 +64,11 @@ func sneak() {
 	fmt.Printf("out/extra.txt: %s\n", outcome(err))
 }
 
+// loop never ends: the product of odd numbers is odd.
 func loop() {
-	for i := 0; ; i++ {
-		sink = i
+	for n := 1; n != 0; n *= 3 {
 	}
 }
-
-var sink int
 
 func outcome(err error) string {
 	switch {
