@@ -31,7 +31,3 @@ type UnsupportedError struct {
 func (e *UnsupportedError) Error() string {
 	return fmt.Sprintf("not supported at offset %d: %s", e.Offset, e.Feature)
 }
-
-func tooManyElements(have uint64, most uint32) error {
-	return &UnsupportedError{Offset: 8, Feature: fmt.Sprintf("tables of %d elements together, more than %d", have, most)}
-}

@@ -168,9 +168,10 @@ func TestGoProgramIsTheSame(t *testing.T) {
 	out := inject(t, wasm)
 	t.Logf("%d bytes, metered %d", len(wasm), len(out))
 	h := newHost(t, "compiler", AccountConfig{})
-	want, _ := h.program(t, h.compile(t, wasm))
+	const rounds = "20"
+	want, _ := h.program(t, h.compile(t, wasm), rounds)
 	counted := h.compile(t, exact(t, wasm))
-	m, err := h.InstantiateModule(h.ctx, counted, wazero.NewModuleConfig().WithName("counted").WithArgs("program").WithStartFunctions())
+	m, err := h.InstantiateModule(h.ctx, counted, wazero.NewModuleConfig().WithName("counted").WithArgs("program", rounds).WithStartFunctions())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +183,7 @@ func TestGoProgramIsTheSame(t *testing.T) {
 		slice  int64
 	}{{"compiler", 0}, {"compiler", 0}, {"compiler", 1000}, {"interpreter", 0}} {
 		h := newHost(t, run.engine, AccountConfig{Slice: run.slice})
-		got, used := h.program(t, h.compile(t, out))
+		got, used := h.program(t, h.compile(t, out), rounds)
 		if got != want {
 			t.Errorf("%s: got %q, want %q", run.engine, got, want)
 		}
