@@ -39,8 +39,8 @@ type Report struct {
 //
 // wasm must be valid, which Inject does not find out as a whole; what is returned for a valid module is valid, and should
 // be validated again all the same. It is safe on any input: time is proportional to its size, memory too, with up to some
-// 100 bytes for each byte of the largest function. A module that Inject takes makes no engine allocate more than a small
-// multiple of its size while it is decoded, which is a reason to call Inject first.
+// 100 bytes for each byte of the largest function. That is not so of engines, neither before nor after: wazero allocates
+// what counts, locals and custom sections promise. Inject refuses the worst of these modules, but not all.
 //
 // Errors are ErrNotWasm, ErrComponent, *MalformedError, and *UnsupportedError for what cannot be metered.
 func Inject(wasm []byte, config Config) ([]byte, Report, error) {
