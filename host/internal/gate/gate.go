@@ -279,6 +279,9 @@ func (g *Gate) violate(op record.Op, v *capability.Violation) {
 	v.Turn = g.cfg.Turn
 	op.Decision, op.Rule, op.SmallestGrant, op.Errno = record.Violated, v.Rule, v.SmallestGrant, Perm.String()
 	op.Right = string(v.Op)
+	if v.Subject != op.Path {
+		op.Subject = v.Subject
+	}
 	g.calls++
 	g.refused++
 	g.recordViolation(op)
