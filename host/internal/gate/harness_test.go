@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/agenthost/agenthost/capability"
@@ -62,8 +63,8 @@ func newWorld(t testing.TB, s setup) *world {
 		Session: sid, Turn: 1, Enforcer: enforcer, Strict: s.strict,
 		Workspace: w.folder(w.dir),
 		Staged:    Areas{Workspace: w.folder(w.stages, AreaWorkspace), Out: w.folder(w.stages, AreaOut), Tmp: w.folder(w.stages, AreaTmp)},
-		Package:   newPackage(t, "PKG-T3-MAIN-001", map[string]string{"lib/a.txt": "in the package"}),
-		Deps:      map[string]*archive.Package{"PKG-T0-DEP-001": newPackage(t, "PKG-T0-DEP-001", map[string]string{"d.txt": "in a library"})},
+		Package:   mainPackage(),
+		Deps:      map[string]*archive.Package{"PKG-T0-DEP-001": library001()},
 		Exec:      newLog(t, filepath.Join(w.ledger, record.ExecFile), record.ExecOptions(sid)),
 		Evidence:  newLog(t, filepath.Join(w.ledger, record.EvidenceFile), record.EvidenceOptions(sid)),
 		Charge:    func(units int64) { w.used += units },
@@ -136,17 +137,32 @@ func newLog(t testing.TB, path string, o ledger.Options) *ledger.Log {
 	return l
 }
 
-func newPackage(t testing.TB, id string, files map[string]string) *archive.Package {
-	t.Helper()
-	dir := t.TempDir()
-	w := &world{t: t}
-	w.fill(dir, files)
-	w.write(filepath.Join(dir, "manifest.json"), fmt.Sprintf(`{"schema":"agenthost/package/v1","id":%q,"version":"0.1.0"}`, id))
-	p, err := archive.FromFolder(dir)
-	if err != nil {
-		t.Fatal(err)
+// The packages are made once: they never change.
+var (
+	mainPackage = sync.OnceValue(func() *archive.Package { return newPackage("PKG-T3-MAIN-001", "lib/a.txt", "in the package") })
+	library001  = sync.OnceValue(func() *archive.Package { return newPackage("PKG-T0-DEP-001", "d.txt", "in a library") })
+)
+
+func newPackage(id, name, content string) *archive.Package {
+	dir, err := os.MkdirTemp("", "gate-package-")
+	if err == nil {
+		defer os.RemoveAll(dir)
+		err = os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755)
 	}
-	t.Cleanup(func() { p.Close() })
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644)
+	}
+	if err == nil {
+		manifest := fmt.Sprintf(`{"schema":"agenthost/package/v1","id":%q,"version":"0.1.0"}`, id)
+		err = os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(manifest), 0o644)
+	}
+	var p *archive.Package
+	if err == nil {
+		p, err = archive.FromFolder(dir)
+	}
+	if err != nil {
+		panic(err)
+	}
 	return p
 }
 

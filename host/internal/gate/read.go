@@ -60,8 +60,7 @@ func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 	}
 	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
 	if err != nil {
-		op.Rule = linkRule(err)
-		return nil, g.answer(op, errnoOf(err))
+		return nil, g.unopened(op, n, err)
 	}
 	info, rule := g.servable(f, n)
 	if rule != "" || info.Mode.IsDir() {
@@ -74,6 +73,19 @@ func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 		return nil, g.hiddenOpen(op, &capability.Violation{Op: capability.Read, Subject: n.ledger, Rule: rule})
 	}
 	return g.serve(op, n, f, info)
+}
+
+// unopened answers for a name that could not be opened. Why not is told only of
+// what would be served.
+func (g *Gate) unopened(op record.Op, n name, err error) Errno {
+	rule, errno := linkRule(err), errnoOf(err)
+	if rule == "" && errno != NoEnt {
+		_, rule, _ = g.examine(n)
+	}
+	if rule != "" {
+		return g.hiddenOpen(op, &capability.Violation{Op: capability.Read, Subject: n.ledger, Rule: rule})
+	}
+	return g.answer(op, errno)
 }
 
 // serve reads or keeps f, records the open, and returns the guest's descriptor.
