@@ -22,11 +22,14 @@ import (
 	"time"
 
 	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/compile"
 	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/meter"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -49,20 +52,12 @@ type Config struct {
 	// mean the defaults of [DefaultCeilings].
 	Ceilings archive.Limits
 
-	// Observe, if set, sees each entry of exec.jsonl after it is appended.
-	// It runs on the turn's goroutine.
-	Observe func(ledger.Entry, ledger.Body)
-
 	// Compiling, if set, is called when a module must be compiled, which
 	// can take seconds, and once more when it was.
 	Compiling func(packageID string, done bool)
 
-	// Now is the clock of sessions and limits. Nil means [time.Now].
+	// Now is the clock by which a turn begins. Nil means [time.Now].
 	Now func() time.Time
-
-	// Random is where seeds, nonces and session ids come from. Nil means
-	// crypto/rand.
-	Random io.Reader
 }
 
 // DefaultCeilings returns what a host grants a turn at most when nothing else is
@@ -76,7 +71,7 @@ func DefaultCeilings() archive.Limits {
 		OutputFiles: 10_000,
 		ResultBytes: 16 << 20,
 		Entries:     1_000_000,
-		CallDepth:   1 << 15,
+		CallDepth:   meter.MaxDepth,
 	}
 }
 
@@ -109,24 +104,18 @@ const (
 	compileMemory   = 4 << 30
 )
 
-// A Runner runs turns. It is safe for concurrent use; turns of one session run
-// one after another.
+// A Runner runs turns. It is safe for concurrent use, if each session is used by
+// one goroutine at a time.
 type Runner struct {
 	cfg     Config
 	limits  archive.Limits // the ceilings
 	cache   *compile.Cache
 	native  wazero.CompilationCache
 	runtime wazero.Runtime
+	wasi    map[string]api.FunctionDefinition // wazero's own functions
 
 	mu       sync.Mutex
 	compiled map[ledger.Hash]*guest // by digest of the original module
-}
-
-// A guest is a compiled module.
-type guest struct {
-	once   sync.Once
-	module wazero.CompiledModule
-	err    error
 }
 
 // NewRunner returns a Runner. Call [Runner.Close] when done with it. It fails
@@ -143,7 +132,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := compile.OpenCache(dir, compile.Bounds{Time: compileTime, Memory: compileMemory, Module: maxModule})
+	cache, err := compile.OpenCache(ctx, dir, compile.Bounds{Time: compileTime, Memory: compileMemory, Module: maxModule})
 	if err != nil {
 		return nil, err
 	}
@@ -151,18 +140,31 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
+	limits := fill(cfg.Ceilings, DefaultCeilings())
+	limits.CallDepth = min(limits.CallDepth, meter.MaxDepth)
 	r := &Runner{
-		cfg: cfg, limits: fill(cfg.Ceilings, DefaultCeilings()), cache: cache, native: native,
+		cfg: cfg, limits: limits, cache: cache, native: native,
 		runtime:  wazero.NewRuntimeWithConfig(ctx, compile.Runtime().WithCompilationCache(native)),
 		compiled: map[ledger.Hash]*guest{},
 	}
-	if err := instantiateMeter(ctx, r.runtime); err != nil {
-		return nil, errors.Join(err, r.Close(ctx))
-	}
-	if _, err := instantiateWASI(ctx, r.runtime, abi.WASIModule, nil); err != nil {
+	if err := r.offer(ctx); err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
 	}
 	return r, nil
+}
+
+// offer instantiates the host modules that all guests share.
+func (r *Runner) offer(ctx context.Context) error {
+	if err := instantiateMeter(ctx, r.runtime); err != nil {
+		return err
+	}
+	theirs, err := wasi_snapshot_preview1.NewBuilder(r.runtime).Compile(ctx)
+	if err != nil {
+		return fmt.Errorf("build WASI: %w", err)
+	}
+	r.wasi = theirs.ExportedFunctions()
+	_, err = r.instantiateWASI(ctx, abi.WASIModule, nil)
+	return err
 }
 
 // Close releases compiled guests. No turn may be running.
@@ -188,47 +190,6 @@ func Helper(args []string, stdin io.Reader, stdout io.Writer) (code int, ok bool
 		return 0, false
 	}
 	return compile.Child(args[2:], stdin, stdout), true
-}
-
-// guest returns the compiled module of a package, compiling it if it must.
-func (r *Runner) guest(ctx context.Context, pkg *archive.Package) (*guest, ledger.Hash, error) {
-	wasm, err := pkg.Module()
-	if err != nil {
-		return nil, ledger.Hash{}, err
-	}
-	sum := ledger.Sum(wasm)
-	r.mu.Lock()
-	g := r.compiled[sum]
-	if g == nil {
-		g = &guest{}
-		r.compiled[sum] = g
-	}
-	r.mu.Unlock()
-	g.once.Do(func() { g.module, g.err = r.compile(ctx, pkg.Manifest.ID, wasm) })
-	if g.err != nil {
-		r.mu.Lock()
-		delete(r.compiled, sum) // the next turn tries again: this one may have been cancelled
-		r.mu.Unlock()
-		return nil, sum, g.err
-	}
-	return g, sum, nil
-}
-
-func (r *Runner) compile(ctx context.Context, id string, wasm []byte) (wazero.CompiledModule, error) {
-	started := func() {}
-	if tell := r.cfg.Compiling; tell != nil {
-		started = func() { tell(id, false) }
-		defer tell(id, true)
-	}
-	metered, err := r.cache.Module(ctx, wasm, started)
-	if err != nil {
-		return nil, err
-	}
-	module, err := r.runtime.CompileModule(ctx, metered)
-	if err != nil {
-		return nil, fmt.Errorf("load the compiled module: %w", err)
-	}
-	return module, nil
 }
 
 // fill returns l with the members that are zero taken from other.

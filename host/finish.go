@@ -41,11 +41,12 @@ func (r *run) finish(ctx context.Context, e ending) error {
 func (r *run) realize(ctx context.Context, e ending) ([]record.Publication, error) {
 	var publish []session.Realized
 	of := map[string]uint64{}
+	compared := r.result.Status == record.StatusOK || r.result.Code == record.CodeInputChanged
 	for _, w := range e.writes {
 		of[w.Path] = w.Of
 		declared, ok := r.gate.Declared(w.Path)
 		switch {
-		case r.result.Status != record.StatusOK && r.result.Code != record.CodeInputChanged, w.Area == gate.AreaTmp && w.Regular:
+		case !compared, w.Area == gate.AreaTmp && w.Regular:
 			if err := r.digest(w); err != nil {
 				return nil, err
 			}
@@ -153,17 +154,22 @@ func mismatchHint(code string) string {
 	return "nothing was published"
 }
 
-// hostFailed turns the turn into one that the host could not finish. It returns
-// an error only if the ledger takes no more entries.
+// hostFailed turns the turn into one that the host could not finish, unless it
+// ended badly before: then it keeps its reason. It returns an error only if the
+// ledger takes no more entries.
 func (r *run) hostFailed(err error) error {
 	if errors.Is(err, ledger.ErrPoisoned) {
 		return err
 	}
-	r.result.Status, r.result.Code, r.result.Limit = record.StatusError, record.CodeHost, ""
-	r.result.Message, r.result.Hint = err.Error(), "nothing was published; mend the cause and run it again"
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case r.result.Status != record.StatusOK:
+		r.result.Message += "; and then the host failed: " + err.Error()
+	case errors.Is(err, context.Canceled):
 		r.result.Status, r.result.Code = record.StatusAborted, record.CodeInterrupted
 		r.result.Message, r.result.Hint = "the turn was interrupted", "nothing was published; run it again"
+	default:
+		r.result.Status, r.result.Code = record.StatusError, record.CodeHost
+		r.result.Message, r.result.Hint = err.Error(), "nothing was published; mend the cause and run it again"
 	}
 	return nil
 }
@@ -228,7 +234,7 @@ func (r *run) publish(ctx context.Context, e ending, publications []record.Publi
 	if err != nil {
 		return err
 	}
-	r.result.Published, r.result.Output = publications, e.stdout
+	r.result.Published, r.result.Output = publications, e.output()
 	r.result.Exec = r.session.Exec.Head()
 	for _, f := range findings {
 		r.result.Message, r.result.Hint = f.Message, "the turn is committed; `agenthost verify` tells what it published"
@@ -251,7 +257,7 @@ func (r *run) end(e ending) error {
 	r.result.Exec = r.session.Exec.Head()
 	switch r.result.Status {
 	case record.StatusDryRun:
-		r.result.Output = e.stdout
+		r.result.Output = e.output()
 		return r.staging.Discard()
 	case record.StatusBlocked, record.StatusAborted:
 		_, err := r.staging.Block()

@@ -34,6 +34,9 @@ type ending struct {
 	writes []gate.Realized
 }
 
+// output is the result of a turn that ended well: not nil, though maybe empty.
+func (e ending) output() []byte { return append([]byte{}, e.stdout...) }
+
 // A start is what a fresh instance begins with.
 type start struct {
 	session string
@@ -52,20 +55,23 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 	defer mem.Free()
 
 	ctx = experimental.WithMemoryAllocator(r.within(ctx), mem)
-	ctx, done, err := p.offerMissing(ctx)
-	if err != nil {
-		e.err = &gate.HostError{Doing: "offer WASI", Err: err}
-		return e
+	if wasi := p.guest.wasi; wasi != nil {
+		ctx = experimental.WithImportResolver(ctx, func(name string) api.Module {
+			if name == abi.WASIModule {
+				return wasi
+			}
+			return nil
+		})
 	}
-	defer done()
-	config := p.moduleConfig(r.gate, s, out, e.stderr)
-	instance, err := p.instantiate(ctx, config)
+	instance, err := p.instantiate(ctx, p.moduleConfig(r.gate, s, out, e.stderr))
 	if err == nil {
 		_, err = instance.ExportedFunction(abi.ExportStart).Call(ctx)
 	}
+	counter := int64(-1) // as it begins: what the module's start function left of it cannot be seen
 	if internal, ok := instance.(experimental.InternalModule); ok && internal.NumGlobal() > 0 {
-		e.fuel = r.account.Used(int64(internal.Global(internal.NumGlobal() - 1).Get()))
+		counter = int64(internal.Global(internal.NumGlobal() - 1).Get())
 	}
+	e.fuel = r.account.Used(counter)
 	r.gate.End()
 	if instance != nil {
 		if closing := instance.Close(ctx); err == nil && closing != nil {
@@ -82,7 +88,11 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 func (p *Prepared) instantiate(ctx context.Context, config wazero.ModuleConfig) (instance api.Module, err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			instance, err = nil, &gate.HostError{Doing: "make an instance", Err: fmt.Errorf("%v", fault)}
+			cause, ok := fault.(error)
+			if !ok {
+				cause = fmt.Errorf("%v", fault)
+			}
+			instance, err = nil, &gate.HostError{Doing: "make an instance", Err: cause}
 		}
 	}()
 	return p.runner.runtime.InstantiateModule(ctx, p.guest.module, config)
@@ -103,6 +113,7 @@ func (p *Prepared) moduleConfig(g *gate.Gate, s start, out, errs interface{ Writ
 		WithStderr(errs).
 		WithWalltime(tick.walltime, sys.ClockResolution(time.Millisecond)).
 		WithNanotime(tick.nanotime, sys.ClockResolution(time.Millisecond)).
+		WithNanosleep(tick.sleep).
 		WithRandSource(randomness(s.seed, s.turn))
 	for _, kv := range abi.Environ(s.session, s.turn) {
 		name, value, _ := strings.Cut(kv, "=")
@@ -112,25 +123,6 @@ func (p *Prepared) moduleConfig(g *gate.Gate, s start, out, errs interface{ Writ
 		config = config.WithEnv(name, entry.Env[name])
 	}
 	return config
-}
-
-// offerMissing gives a guest that imports functions WASI does not have a WASI of
-// its own, in which they answer ENOSYS.
-func (p *Prepared) offerMissing(ctx context.Context) (context.Context, func(), error) {
-	if len(p.missing) == 0 {
-		return ctx, func() {}, nil
-	}
-	module, err := instantiateWASI(ctx, p.runner.runtime, "", p.missing)
-	if err != nil {
-		return ctx, nil, err
-	}
-	resolve := func(name string) api.Module {
-		if name == abi.WASIModule {
-			return module
-		}
-		return nil
-	}
-	return experimental.WithImportResolver(ctx, resolve), func() { module.Close(ctx) }, nil
 }
 
 // exitOf takes the exit status out of the error a guest ended with.

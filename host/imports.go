@@ -10,7 +10,6 @@ import (
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
-	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/internal/gate"
@@ -25,6 +24,7 @@ const callFuel = 500
 // running is what the host functions need of the turn that calls them. It
 // travels in the context: the Runtime and its host modules are shared.
 type running struct {
+	ctx     context.Context // done when the turn must end
 	account *meter.Account
 	gate    *gate.Gate
 }
@@ -33,6 +33,16 @@ type runningKey struct{}
 
 func (r *running) within(ctx context.Context) context.Context {
 	return context.WithValue(ctx, runningKey{}, r)
+}
+
+// enter is the first step of every call into the host. A guest that does little
+// else reaches its counter's check seldom, so the turn's clock is looked at here,
+// too.
+func (r *running) enter() {
+	r.charge(callFuel)
+	if r.ctx.Err() != nil {
+		panic(context.Cause(r.ctx))
+	}
 }
 
 // charge takes fuel for what the host does for the guest, which ends when there
@@ -71,15 +81,10 @@ func instantiateMeter(ctx context.Context, runtime wazero.Runtime) error {
 
 // instantiateWASI gives guests WASI preview 1: each function is wazero's own,
 // behind one wrapper. Names in missing answer ENOSYS.
-func instantiateWASI(ctx context.Context, runtime wazero.Runtime, name string, missing map[string]string) (api.Module, error) {
-	theirs, err := wasi_snapshot_preview1.NewBuilder(runtime).Compile(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("build WASI: %w", err)
-	}
-	builder := runtime.NewHostModuleBuilder(name)
-	exported := theirs.ExportedFunctions()
-	for _, function := range slices.Sorted(maps.Keys(exported)) {
-		def := exported[function]
+func (r *Runner) instantiateWASI(ctx context.Context, name string, missing map[string]signature) (api.Module, error) {
+	builder := r.runtime.NewHostModuleBuilder(name)
+	for _, function := range slices.Sorted(maps.Keys(r.wasi)) {
+		def := r.wasi[function]
 		inner, ok := def.GoFunction().(api.GoModuleFunction)
 		if !ok {
 			return nil, fmt.Errorf("build WASI: %s is not a function of Go", function)
@@ -87,14 +92,20 @@ func instantiateWASI(ctx context.Context, runtime wazero.Runtime, name string, m
 		builder.NewFunctionBuilder().
 			WithGoModuleFunction(mediate(function, inner), def.ParamTypes(), def.ResultTypes()).Export(function)
 	}
-	for function, text := range missing {
-		params, results, _ := strings.Cut(text, "->")
+	for _, function := range slices.Sorted(maps.Keys(missing)) {
+		s := missing[function]
 		builder.NewFunctionBuilder().
-			WithGoModuleFunction(enosys(function, len(valueTypes(results)) > 0), valueTypes(params), valueTypes(results)).Export(function)
+			WithGoModuleFunction(enosys(function, len(s.results) > 0), s.params, s.results).Export(function)
 	}
-	module, err := builder.Instantiate(ctx)
+	// What the builder itself instantiates cannot be resolved to by one guest
+	// alone: it is wrapped in a type that imports do not accept.
+	compiled, err := builder.Compile(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("offer WASI: %w", err)
+	}
+	module, err := r.runtime.InstantiateModule(ctx, compiled, wazero.NewModuleConfig())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("offer WASI: %w", err), compiled.Close(ctx))
 	}
 	return module, nil
 }
@@ -106,7 +117,7 @@ func mediate(function string, inner api.GoModuleFunction) api.GoModuleFunc {
 	guard := govfs.GuardOf(function)
 	return func(ctx context.Context, module api.Module, stack []uint64) {
 		r := runningIn(ctx)
-		r.charge(callFuel)
+		r.enter()
 		if errno, refused := guard.Refuse(r.gate, module, stack, r.charge); refused {
 			stack[0] = uint64(errno)
 			return
@@ -121,7 +132,7 @@ const errnoNoSys = 52
 func enosys(function string, answers bool) api.GoModuleFunc {
 	return func(ctx context.Context, _ api.Module, stack []uint64) {
 		r := runningIn(ctx)
-		r.charge(callFuel)
+		r.enter()
 		r.gate.Missing(gate.WASI, abi.WASIModule+"."+function)
 		if answers {
 			stack[0] = errnoNoSys
@@ -129,10 +140,25 @@ func enosys(function string, answers bool) api.GoModuleFunc {
 	}
 }
 
-// valueTypes reads one side of a signature as the meter spells it, such as
-// "(i32, i64)".
-func valueTypes(text string) []api.ValueType {
-	var types []api.ValueType
+// A signature is the type of a function that the host does not have.
+type signature struct {
+	params, results []api.ValueType
+}
+
+func (s signature) equal(other signature) bool {
+	return slices.Equal(s.params, other.params) && slices.Equal(s.results, other.results)
+}
+
+// parseSignature reads a type as the meter spells it, such as "(i32, i64) ->
+// i32". It reports false for one that no host function can have.
+func parseSignature(text string) (signature, bool) {
+	params, results, _ := strings.Cut(text, "->")
+	p, ok := valueTypes(params)
+	r, alsoOK := valueTypes(results)
+	return signature{p, r}, ok && alsoOK
+}
+
+func valueTypes(text string) (types []api.ValueType, ok bool) {
 	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune("(), ", r) }) {
 		switch word {
 		case "i32":
@@ -143,7 +169,9 @@ func valueTypes(text string) []api.ValueType {
 			types = append(types, api.ValueTypeF32)
 		case "f64":
 			types = append(types, api.ValueTypeF64)
+		default:
+			return nil, false
 		}
 	}
-	return types
+	return types, true
 }

@@ -3,6 +3,7 @@
 package host
 
 import (
+	"os"
 	"syscall"
 
 	"github.com/tetratelabs/wazero/experimental"
@@ -19,16 +20,18 @@ type memory struct {
 }
 
 // Allocate implements [experimental.MemoryAllocator]. The caller has checked
-// that the module's minimum is within the limit: wazero panics on nil here.
+// that the module's minimum is within the limit. Where memory cannot be had it
+// panics: wazero has no other way to be told.
 func (m *memory) Allocate(_, most uint64) experimental.LinearMemory {
 	size := min(m.limit, most)
 	if size == 0 {
 		return m
 	}
 	mapped, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON|syscall.MAP_NORESERVE)
-	if err == nil {
-		m.mapped = mapped
+	if err != nil {
+		panic(os.NewSyscallError("mmap", err))
 	}
+	m.mapped = mapped
 	return m
 }
 

@@ -72,7 +72,6 @@ type Prepared struct {
 	inputs    []gate.Input
 	outputs   []archive.Output
 	libraries map[string]*archive.Package // by id
-	missing   map[string]string           // type by name: functions of WASI that answer ENOSYS
 }
 
 // Prepare checks a turn of pkg: the rights, the declared inputs and outputs, the
@@ -130,6 +129,9 @@ func checkRequest(t *Turn) error {
 			return &RequestError{fmt.Sprintf("argument %q cannot be passed to a guest", a), "arguments are UTF-8 without NUL"}
 		}
 	}
+	if y := t.AsOf.UTC().Year(); !t.AsOf.IsZero() && (y < 1970 || y > 2261) {
+		return &RequestError{fmt.Sprintf("no guest has a clock that shows the year %d", y), "name a time from 1970 to 2261"}
+	}
 	if t.WorkOrder != "" {
 		if err := archive.CheckID("WO", t.WorkOrder); err != nil {
 			return &RequestError{err.Error(), "a work order is called WO-, then letters, digits and hyphens"}
@@ -171,43 +173,59 @@ func (p *Prepared) prepare(ctx context.Context) error {
 	if err := p.declareInputs(ctx); err != nil {
 		return err
 	}
-	if err := p.checkModule(); err != nil {
+	missing, err := p.checkModule()
+	if err != nil {
 		return err
 	}
-	p.guest, p.module, err = p.runner.guest(ctx, p.pkg)
+	p.guest, p.module, err = p.runner.guest(ctx, p.pkg, missing)
 	return err
 }
 
-// checkModule finds what of the module does not fit the limits, before it is
-// compiled.
-func (p *Prepared) checkModule() error {
+// checkModule finds what of the module does not fit the limits or this host,
+// before it is compiled, and returns the functions of WASI that will answer
+// ENOSYS.
+func (p *Prepared) checkModule() (missing map[string]signature, err error) {
 	wasm, err := p.pkg.Module()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	module, err := meter.Inspect(wasm)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if module.Memory == nil {
-		return &RequestError{"the module has no memory of its own", "build it as a WASI command"}
+		return nil, &RequestError{"the module has no memory of its own", "build it as a WASI command"}
 	}
 	if need := int64(module.Memory.Min) << 16; need > int64(p.limits.Memory) {
-		return &RequestError{
+		return nil, &RequestError{
 			fmt.Sprintf("the module needs %s of memory and the limit is %s", archive.Size(need), p.limits.Memory),
 			"raise limits.memory in the manifest, or the host's ceiling in the policy",
 		}
 	}
-	p.missing = map[string]string{}
+	missing = map[string]signature{}
 	for _, imp := range module.Imports {
 		if imp.Module != abi.WASIModule {
+			return nil, &RequestError{
+				fmt.Sprintf("the module imports %s from %s, which this version does not offer yet", imp.Name, imp.Module),
+				"use WASI preview 1 alone",
+			}
+		}
+		if _, known := abi.Lookup(abi.WASIModule, imp.Name); known {
 			continue
 		}
-		if _, known := abi.Lookup(abi.WASIModule, imp.Name); !known {
-			p.missing[imp.Name] = imp.Type
+		s, ok := parseSignature(imp.Type)
+		if other, twice := missing[imp.Name]; twice && !other.equal(s) {
+			ok = false
 		}
+		if !ok {
+			return nil, &RequestError{
+				fmt.Sprintf("the module imports %s as %s, which no function that answers ENOSYS can be", imp.Name, imp.Type),
+				"build it for plain WASI preview 1",
+			}
+		}
+		missing[imp.Name] = s
 	}
-	return nil
+	return missing, nil
 }
 
 // declareOutputs joins the manifest's outputs and the request's. A literal must
@@ -215,6 +233,13 @@ func (p *Prepared) checkModule() error {
 func (p *Prepared) declareOutputs() error {
 	p.outputs = slices.Concat(p.pkg.Manifest.Outputs, p.turn.Outputs)
 	for i, o := range p.outputs {
+		var fault *capability.GrantError
+		if _, err := capability.New(capability.Grants{Write: []string{o.Path}}); errors.As(err, &fault) {
+			return &RequestError{fmt.Sprintf("output %q %s", o.Path, fault.Reason), fault.Hint}
+		}
+		if !archive.IsRole(o.Role) {
+			return &RequestError{fmt.Sprintf("output %q cannot have the role %q", o.Path, o.Role), "say what it is for, with up to 64 letters, digits, and _ . -"}
+		}
 		if name, literal := capability.Literal(o.Path); literal && !own(o.Path) {
 			if _, err := p.enforcer.Check(capability.Write, name); err != nil {
 				return &RequestError{
@@ -326,7 +351,7 @@ func (p *Prepared) request(session string, turn int, asOf time.Time) ([]byte, er
 			if json.Unmarshal(p.turn.Query, &text) == nil {
 				return []byte(text), nil
 			}
-			return p.turn.Query, nil
+			return p.query(), nil
 		}
 		return []byte(p.turn.Prompt), nil
 	}

@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,15 +14,12 @@ import (
 
 // Never returns patterns of what belongs to the host and happens to lie in the
 // workspace: the cache of native code, the policy, this program, and what the
-// caller protects. It may neither be seen nor written, whatever is granted:
+// caller protects. They may neither be seen nor written, whatever is granted:
 // these are the names out of the scope of every session, [policy.Scope].
 func (c Config) Never(workspace string, pol *policy.Policy, protected []string) ([]string, error) {
-	top, err := filepath.EvalSymlinks(workspace)
+	top, err := realPath(workspace)
 	if err != nil {
 		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be opened: %v", workspace, err), "name a folder that exists with --workspace"}
-	}
-	if top, err = filepath.Abs(top); err != nil {
-		return nil, fmt.Errorf("find the workspace: %w", err)
 	}
 	cache, err := c.cacheDir()
 	if err != nil {
@@ -34,29 +33,49 @@ func (c Config) Never(workspace string, pol *policy.Policy, protected []string) 
 		own = append(own, program)
 	}
 	var patterns []string
-	for _, folder := range own {
-		real, err := filepath.EvalSymlinks(folder)
-		if err != nil {
-			continue // what does not exist holds nothing
-		}
-		if real, err = filepath.Abs(real); err != nil {
-			return nil, fmt.Errorf("find %s: %w", folder, err)
-		}
-		rel, err := filepath.Rel(top, real)
-		if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+	for _, name := range own {
+		path, err := realPath(name)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		if rel == "." {
+		if err != nil {
+			return nil, fmt.Errorf("find %s, which no guest may see: %w", name, err)
+		}
+		if _, inside := within(path, top); inside {
 			return nil, &RequestError{
 				fmt.Sprintf("the workspace %s is a folder that only the host may use", workspace),
 				"run in the folder of your work, or name it with --workspace",
 			}
 		}
-		name := capability.Escape(filepath.ToSlash(rel))
-		if name == ".agenthost" || strings.HasPrefix(name, ".agenthost/") {
-			continue // the guest's own .agenthost is there
+		if rel, inside := within(top, path); inside && !shadowed(rel) {
+			patterns = append(patterns, capability.Escape(rel), capability.Escape(rel)+"/**")
 		}
-		patterns = append(patterns, name, name+"/**")
 	}
 	return patterns, nil
+}
+
+// realPath is the absolute path of what exists, without links.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// within returns the name of path in folder, "." for folder itself, and whether
+// it lies there.
+func within(folder, path string) (name string, ok bool) {
+	rel, err := filepath.Rel(folder, path)
+	if err != nil || rel == ".." || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", false
+	}
+	return filepath.ToSlash(rel), true
+}
+
+// shadowed reports whether guests have something of their own by that name, or
+// may never be granted it: no pattern says such names.
+func shadowed(name string) bool {
+	first, _, _ := strings.Cut(name, "/")
+	return first == ".agenthost" || first == "tmp" || first == "out" || first == "output"
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -30,7 +31,7 @@ type Result struct {
 	Message string // why, for people; empty where all went well
 	Hint    string // the way out; may be empty
 
-	Output    []byte               // the result; nil unless Status is ok or dry_run
+	Output    []byte               // the result, maybe empty; nil unless Status is ok or dry_run
 	Published []record.Publication // what this turn published
 	Withheld  []record.Publication // what it would have published: a dry run, or blocked
 	Violation *capability.Violation
@@ -155,6 +156,7 @@ func (r *Result) judge(e ending, bounds bounds) {
 		limit     *gate.Limit
 		stop      *meter.Stop
 		host      *gate.HostError
+		fault     runtime.Error
 	)
 	switch {
 	case e.err == nil && *e.exit == 0:
@@ -179,8 +181,13 @@ func (r *Result) judge(e ending, bounds bounds) {
 	case errors.As(e.err, &host):
 		r.Status, r.Code, r.Message = record.StatusError, record.CodeHost, host.Error()
 		r.Hint = "nothing was published; mend the cause and run it again"
+	case errors.As(e.err, &fault):
+		r.Status, r.Code, r.Message = record.StatusError, record.CodeHost, "the host failed while it served the agent: "+fault.Error()
+		r.Hint = "nothing was published; this is a fault of agenthost, please report it"
 	case e.grown:
 		r.limited(record.LimitMemory, int64(bounds.limits.Memory), bounds)
+	case e.err != nil && trap(e.err) == stackOverflow:
+		r.limited(record.LimitCallDepth, bounds.limits.CallDepth, bounds)
 	case e.err == nil:
 		r.Status, r.Code, r.Message = record.StatusError, record.CodeExit, fmt.Sprintf("the agent ended with exit status %d", *e.exit)
 		r.Hint = "nothing was published; what the agent said is in the ledger"
@@ -189,6 +196,11 @@ func (r *Result) judge(e ending, bounds bounds) {
 		r.Hint = "nothing was published; this is a fault of the agent's program"
 	}
 }
+
+// stackOverflow is what wazero says when the calls of a guest take more of its
+// stack than there is, before the meter's depth was reached: its frames are
+// large. It has no exported error.
+const stackOverflow = "stack overflow"
 
 func (r *Result) limited(name string, most int64, b bounds) {
 	r.Status, r.Code, r.Limit = record.StatusError, record.CodeLimit, name

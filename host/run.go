@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/meter"
 	"github.com/agenthost/agenthost/host/record"
@@ -35,22 +36,35 @@ var errInterrupted = errors.New("the turn was interrupted")
 // A run is one turn on its way from turn.begin to turn.end.
 type run struct {
 	*Prepared
-	session *session.Session
-	staging *session.Staging
-	gate    *gate.Gate
-	begin   ledger.Entry
-	asOf    time.Time
-	result  Result
+	session   *session.Session
+	published *beneath.Dir // what earlier turns published, nil if nothing
+	staging   *session.Staging
+	gate      *gate.Gate
+	begin     ledger.Entry
+	asOf      time.Time
+	seed      []byte
+	stdin     []byte
+	result    Result
 }
 
 // Run executes the turn in s, as its next one, and closes p.
 //
 // A turn that ends badly is a Result too: nothing of it is published, and the
-// reason is in the ledger. The error is of the host, and then it is not known
-// whether the turn ended: recovery finds out when the session is opened again.
+// reason is in the ledger. The error is a *[RequestError] if the session is not
+// one of this package and workspace. Any other is of the host, and then it is
+// not known whether the turn ended: recovery finds out when the session is
+// opened again.
 func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error) {
 	defer p.Close()
 	r := &run{Prepared: p, session: s}
+	if err := r.fits(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if r.published != nil {
+			r.published.Close()
+		}
+	}()
 	if err := r.open(); err != nil {
 		return nil, fmt.Errorf("begin turn: %w", err)
 	}
@@ -64,23 +78,64 @@ func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error)
 	return &r.result, nil
 }
 
-// open makes the staging of the turn and records that it began.
-func (r *run) open() error {
+// fits refuses a session that was opened for something else: what was judged in
+// one workspace must not be published to another.
+func (r *run) fits() error {
+	open, _ := r.session.Opened()
+	if mine := r.Opening(); open.Package != mine.Package || open.ModuleSHA256 != mine.ModuleSHA256 {
+		return &RequestError{
+			fmt.Sprintf("session %s runs %s %s (%v), not %s %s (%v)", r.session.ID,
+				open.Package.ID, open.Package.Version, open.Package.SHA256, mine.Package.ID, mine.Package.Version, mine.Package.SHA256),
+			"open a new session for another package",
+		}
+	}
+	judged, err := r.workspace.Stat(".")
+	if err != nil {
+		return fmt.Errorf("examine the workspace: %w", err)
+	}
+	target, err := r.session.Workspace().Stat(".")
+	if err != nil {
+		return fmt.Errorf("examine the workspace of session %s: %w", r.session.ID, err)
+	}
+	if judged.Dev != target.Dev || judged.Ino != target.Ino {
+		return &RequestError{
+			fmt.Sprintf("session %s publishes to another workspace than %s", r.session.ID, r.turn.Workspace),
+			"use the workspace the session was opened in",
+		}
+	}
+	return nil
+}
+
+// open gathers what the turn begins with, makes its staging, and records that it
+// began. What can fail comes before the entry.
+func (r *run) open() (err error) {
 	now := r.runner.cfg.Now()
 	r.asOf = r.turn.AsOf
 	if r.asOf.IsZero() {
-		r.asOf = now.UTC().Truncate(time.Millisecond)
+		r.asOf = now
 	}
+	r.asOf = r.asOf.UTC().Truncate(time.Millisecond)
 	r.result = Result{Session: string(r.session.ID), Number: r.session.Turns() + 1, Began: now}
-	var err error
+	if r.seed, err = r.session.Seed(); err != nil {
+		return err
+	}
+	if r.stdin, err = r.request(string(r.session.ID), r.result.Number, r.asOf); err != nil {
+		return err
+	}
+	r.published, err = r.session.Output()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	if r.staging, err = r.session.Begin(r.result.Number); err != nil {
 		return err
 	}
 	begin, err := r.beginEntry()
-	if err != nil {
-		return err
+	if err == nil {
+		r.begin, err = r.session.Exec.Append(r.result.Number, begin)
 	}
-	r.begin, err = r.session.Exec.Append(r.result.Number, begin)
+	if err != nil && !errors.Is(err, ledger.ErrPoisoned) {
+		return errors.Join(err, r.staging.Discard())
+	}
 	return err
 }
 
@@ -123,25 +178,9 @@ func (r *run) blob(data []byte) (*record.Blob, error) {
 }
 
 // execute runs the guest behind a gate of its own, under the turn's clock.
-func (r *run) execute(ctx context.Context) (ending, error) {
+func (r *run) execute(outer context.Context) (ending, error) {
 	id := string(r.session.ID)
-	seed, err := r.session.Seed()
-	if err != nil {
-		return ending{}, err
-	}
-	request, err := r.request(id, r.result.Number, r.asOf)
-	if err != nil {
-		return ending{}, err
-	}
-	published, err := r.session.Output()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return ending{}, err
-	}
-	if published != nil {
-		defer published.Close()
-	}
-	outer := ctx
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer))
 	defer cancel(nil)
 	defer context.AfterFunc(outer, func() { cancel(errInterrupted) })()
 	limit := time.Duration(r.limits.Time)
@@ -150,7 +189,7 @@ func (r *run) execute(ctx context.Context) (ending, error) {
 	})
 	defer timer.Stop()
 
-	now := &running{account: meter.NewAccount(meter.AccountConfig{
+	now := &running{ctx: ctx, account: meter.NewAccount(meter.AccountConfig{
 		Fuel: r.limits.Fuel, Depth: r.limits.CallDepth, Now: time.Now,
 		Check: func() error {
 			if ctx.Err() != nil {
@@ -159,9 +198,10 @@ func (r *run) execute(ctx context.Context) (ending, error) {
 			return nil
 		},
 	})}
+	var err error
 	r.gate, err = gate.New(ctx, gate.Config{
 		Session: id, Turn: r.result.Number, Enforcer: r.enforcer.Bind(id), Strict: r.turn.Strict,
-		Workspace: r.workspace, Published: published,
+		Workspace: r.workspace, Published: r.published,
 		Staged:  gate.Areas{Workspace: r.staging.Workspace, Out: r.staging.Out, Tmp: r.staging.Tmp},
 		Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
@@ -173,24 +213,28 @@ func (r *run) execute(ctx context.Context) (ending, error) {
 	}
 	now.gate = r.gate
 	started := time.Now()
-	e := r.runGuest(ctx, now, start{session: id, turn: r.result.Number, asOf: r.asOf, seed: seed, request: request})
+	e := r.runGuest(ctx, now, start{session: id, turn: r.result.Number, asOf: r.asOf, seed: r.seed, request: r.stdin})
+	err = r.settle(ctx, &e)
 	r.result.Duration = time.Since(started)
 	r.result.Fuel, r.result.Memory = e.fuel, e.memory
-	return e, r.settle(&e)
+	return e, err
 }
 
 // settle ends the gate, which may find that the host failed or that an input
 // changed, and says how the turn ended so far.
-func (r *run) settle(e *ending) error {
+func (r *run) settle(ctx context.Context, e *ending) error {
 	writes, problems, err := r.gate.Finish()
 	var host *gate.HostError
-	if errors.As(err, &host) {
-		if errors.Is(err, ledger.ErrPoisoned) {
-			return err
-		}
-		e.err = host
-	} else if err != nil {
+	switch {
+	case errors.Is(err, ledger.ErrPoisoned):
 		return err
+	case err != nil && !errors.As(err, &host):
+		return err
+	case e.err != nil: // what ended the guest counts
+	case err != nil:
+		e.err = host
+	case ctx.Err() != nil:
+		e.err = context.Cause(ctx)
 	}
 	e.writes = writes
 	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits())})

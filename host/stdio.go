@@ -54,18 +54,29 @@ func (w *stderr) Write(p []byte) (int, error) {
 }
 
 // A clock is the guest's: it starts at the turn's time and moves a millisecond
-// with every reading.
+// with every reading, and by as much as the guest sleeps, which takes no time: a
+// program that sleeps until its clock has moved would ask for ever otherwise.
 type clock struct {
 	next time.Time
 	base time.Time
 }
 
+// lastTime is where a guest's clock stops: a little later it cannot be told in
+// nanoseconds.
+var lastTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func newClock(asOf time.Time) *clock { return &clock{next: asOf, base: asOf} }
 
 func (c *clock) read() time.Time {
 	now := c.next
-	c.next = now.Add(time.Millisecond)
+	c.sleep(int64(time.Millisecond))
 	return now
+}
+
+func (c *clock) sleep(ns int64) {
+	if left := lastTime.Sub(c.next); ns > 0 {
+		c.next = c.next.Add(min(time.Duration(ns), left))
+	}
 }
 
 func (c *clock) walltime() (sec int64, nsec int32) {

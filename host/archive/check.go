@@ -197,7 +197,7 @@ func (m *Manifest) checkRights(d *document) {
 	seen := make(map[string]bool)
 	for i, output := range m.Outputs {
 		at := fmt.Sprintf("outputs[%d]", i)
-		if !roleName(output.Role) {
+		if !IsRole(output.Role) {
 			if output.Role == "" {
 				d.fault(at+".role", `say what the file is, as "report"`, "missing")
 			} else {
@@ -287,7 +287,9 @@ func (d *document) refused(at, pattern, rule string) {
 	d.fault(at, "take it out, or change the rule", "%q is refused by the rule %q", pattern, rule)
 }
 
-func roleName(s string) bool {
+// IsRole reports whether s can be the role of an output: up to 64 letters,
+// digits, and _ . -
+func IsRole(s string) bool {
 	return s != "" && len(s) <= 64 &&
 		strings.Trim(s, "_.-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") == ""
 }

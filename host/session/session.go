@@ -310,6 +310,9 @@ func (s *Session) hold() (err error) {
 // Opened returns the session's first entry and its time.
 func (s *Session) Opened() (record.SessionOpen, time.Time) { return s.state.open, s.state.opened }
 
+// Workspace is the folder that the session publishes to. It belongs to the root.
+func (s *Session) Workspace() *beneath.Dir { return s.root.workspace }
+
 // Turns is the number of turns that have ended.
 func (s *Session) Turns() int { return s.state.ended }
 

@@ -3,13 +3,17 @@ package compile
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -26,69 +30,98 @@ const Command = "__compile"
 
 // handshake is the child's first line. A program that does not hand over to
 // Child prints something else.
-const handshake = "agenthost compile 1\n"
+const handshake = "agenthost compile 2\n"
 
-// answer is what the child says after the handshake; the metered module
-// follows it when there is no reason.
-type answer struct {
-	Stage  string `json:"stage,omitempty"`
-	Reason string `json:"reason,omitempty"`
-	Size   int    `json:"size"`
-}
+// envChild is set for the child. A program that does not hand over to Child runs
+// as it always does, and would start children without end if it could.
+const envChild = "AGENTHOST_COMPILE"
 
-// inChild validates, meters and compiles wasm in a child process.
-func (c *Cache) inChild(ctx context.Context, wasm []byte) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, c.bounds.Time, errTooLong)
-	defer cancel()
+// stageHost is the stage of an answer that is not about the module.
+const stageHost = "host"
+
+var (
+	errTooLong  = errors.New("compiling takes too long")
+	errNoHelper = errors.New("did not answer as a compiler: its main must call host.Helper before anything else")
+)
+
+// inChild validates, meters and compiles wasm in a child process, and keeps what
+// comes of it under key.
+func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program to compile with: %w", err)
 	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, exe, Command,
-		filepath.Join(c.dir, nativeDir), strconv.FormatInt(c.bounds.Memory, 10), strconv.Itoa(seconds(c.bounds.Time)))
+	name := filepath.Base(exe)
+	if os.Getenv(envChild) != "" {
+		return nil, fmt.Errorf("compile in a child: %s %w", name, errNoHelper)
+	}
+	made, err := os.MkdirTemp(filepath.Join(c.dir, nativeDir), newPrefix)
+	if err != nil {
+		return nil, fmt.Errorf("write the cache: %w", err)
+	}
+	defer os.RemoveAll(made)
+
+	ctx, cancel := context.WithTimeoutCause(ctx, c.bounds.Time, errTooLong)
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	stdout := &reply{left: 64<<10 + 4*len(wasm) + 1<<20, wrong: func() { stop(errNoHelper) }}
+	stderr := &capped{left: 64 << 10}
+	cmd := exec.CommandContext(ctx, thisProgram, Command, made,
+		strconv.FormatInt(c.bounds.Memory, 10), strconv.Itoa(cpuSeconds(c.bounds.Time)))
+	cmd.Args[0] = name
 	cmd.Stdin = bytes.NewReader(wasm)
-	cmd.Stdout = &capped{buf: &stdout, left: 64 + 4*len(wasm) + 1<<20}
-	cmd.Stderr = &capped{buf: &stderr, left: 64 << 10}
-	cmd.Env = []string{}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
+	cmd.Env = []string{envChild + "=1"}
 	cmd.WaitDelay = time.Second
 	err = runChild(cmd)
-	if context.Cause(ctx) == errTooLong || (err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "CPU time limit")) {
-		return nil, &ModuleError{"bounds", fmt.Sprintf("compiling it takes longer than %s", c.bounds.Time)}
+	switch cause := context.Cause(ctx); {
+	case cause == errTooLong && stdout.started():
+		return nil, &ModuleError{StageBounds, fmt.Sprintf("compiling it takes longer than %s", c.bounds.Time)}
+	case cause != nil && cause != errTooLong && cause != errNoHelper:
+		return nil, cause
+	case !stdout.started():
+		return nil, fmt.Errorf("compile in a child: %s %w%s", name, errNoHelper, because(err, stderr.text()))
 	}
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	rest, ok := bytes.CutPrefix(stdout.Bytes(), []byte(handshake))
-	if !ok {
-		return nil, fmt.Errorf("compile in a child: %s did not answer as a compiler (its main must call host.Helper first): %w", filepath.Base(exe), errors.Join(err, lastLine(stderr.String())))
-	}
-	line, module, whole := bytes.Cut(rest, []byte{'\n'})
-	var a answer
-	if !whole || json.Unmarshal(line, &a) != nil || (a.Reason == "" && len(module) != a.Size) {
-		return nil, &ModuleError{"bounds", fmt.Sprintf("the compiler ended while it worked on it, out of memory (%d MiB) or by a fault of the module", c.bounds.Memory>>20)}
-	}
-	if a.Reason != "" {
+	a, module, err := parse(stdout.data())
+	switch {
+	case err != nil:
+		return nil, &ModuleError{StageBounds, fmt.Sprintf("the compiler ended while it worked on it: out of memory (%d MiB), or by a fault of the module", c.bounds.Memory>>20)}
+	case a.Stage == stageHost:
+		return nil, fmt.Errorf("write the cache: %s", a.Reason)
+	case a.Stage != "":
 		return nil, &ModuleError{a.Stage, a.Reason}
 	}
-	return bytes.Clone(module), nil
+	if err := c.keep(key, made, a.Native, stdout.data()); err != nil {
+		return nil, fmt.Errorf("write the cache: %w", err)
+	}
+	return module, nil
 }
 
-var errTooLong = errors.New("compiling takes too long")
+// cpuSeconds is how much processor time a child gets: so much that the clock on
+// the wall ends it before, while its parent watches.
+func cpuSeconds(d time.Duration) int {
+	return int((d+time.Second-1)/time.Second) * 2 * runtime.NumCPU()
+}
 
-func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
-
-func lastLine(s string) error {
-	lines := strings.Split(strings.TrimSpace(s), "\n")
-	if lines[0] == "" {
-		return nil
+// because says why a program did not answer, as far as it said.
+func because(err error, said string) string {
+	var why []string
+	if err != nil {
+		why = append(why, err.Error())
 	}
-	return errors.New(lines[len(lines)-1])
+	if lines := strings.Split(strings.TrimSpace(said), "\n"); lines[0] != "" {
+		why = append(why, lines[len(lines)-1])
+	}
+	if len(why) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(why, ": ") + ")"
 }
 
 // capped drops what a child writes beyond what it may.
 type capped struct {
-	buf  *bytes.Buffer
+	buf  bytes.Buffer
 	left int
 }
 
@@ -98,6 +131,33 @@ func (w *capped) Write(p []byte) (int, error) {
 	w.left -= keep
 	return len(p), nil
 }
+
+func (w *capped) text() string { return w.buf.String() }
+
+// A reply takes what a child writes to stdout, and tells at once when that is
+// not a compiler's.
+type reply struct {
+	buf   bytes.Buffer
+	left  int
+	wrong func()
+}
+
+func (w *reply) Write(p []byte) (int, error) {
+	keep := min(len(p), w.left)
+	w.buf.Write(p[:keep])
+	w.left -= keep
+	head := w.buf.Bytes()
+	if !strings.HasPrefix(handshake, string(head[:min(len(head), len(handshake))])) {
+		w.wrong()
+	}
+	return len(p), nil
+}
+
+// started reports whether a compiler answered.
+func (w *reply) started() bool { return bytes.HasPrefix(w.buf.Bytes(), []byte(handshake)) }
+
+// data is what followed the handshake.
+func (w *reply) data() []byte { return w.buf.Bytes()[len(handshake):] }
 
 // Child is the body of the child process: it takes a module on stdin and
 // answers on stdout. It returns the exit status.
@@ -115,11 +175,9 @@ func Child(args []string, stdin io.Reader, stdout io.Writer) int {
 		return 1
 	}
 	io.WriteString(stdout, handshake)
-	metered, fault := prepare(args[0], stdin)
-	a := answer{Size: len(metered)}
-	if fault != nil {
-		a = answer{Stage: fault.Stage, Reason: fault.Reason}
-	}
+	metered, a := prepare(context.Background(), args[0], stdin)
+	sum := sha256.Sum256(metered)
+	a.Size, a.SHA256 = len(metered), hex.EncodeToString(sum[:])
 	line, err := json.Marshal(a)
 	if err != nil {
 		return 1
@@ -134,31 +192,45 @@ func Child(args []string, stdin io.Reader, stdout io.Writer) int {
 }
 
 // prepare validates a module as it is, meters it, and compiles the result into
-// the cache of native code, which validates it again. A module that is invalid
-// because it names a global that does not exist would become valid once the
-// meter's global is appended: hence the order.
-func prepare(nativeDir string, stdin io.Reader) ([]byte, *ModuleError) {
-	ctx := context.Background()
+// a folder, which validates it again. A module that is invalid because it names
+// a global that does not exist would become valid once the meter's global is
+// appended: hence the order.
+func prepare(ctx context.Context, dir string, stdin io.Reader) ([]byte, answer) {
 	wasm, err := io.ReadAll(stdin)
 	if err != nil {
-		return nil, &ModuleError{"validate", err.Error()}
+		return nil, answer{Stage: stageHost, Reason: err.Error()}
 	}
 	checker := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter().WithCoreFeatures(Features).WithDebugInfoEnabled(false))
 	if _, err := checker.CompileModule(ctx, wasm); err != nil {
-		return nil, &ModuleError{"validate", "it is not valid: " + err.Error()}
+		return nil, answer{Stage: StageValidate, Reason: "it is not valid: " + err.Error()}
 	}
 	checker.Close(ctx)
 	metered, _, err := meter.Inject(wasm, meter.Config{})
 	if err != nil {
-		return nil, &ModuleError{"meter", err.Error()}
+		return nil, answer{Stage: StageMeter, Reason: err.Error()}
 	}
-	native, err := wazero.NewCompilationCacheWithDir(nativeDir)
+	var disk *fs.PathError
+	if err := compileInto(ctx, dir, metered); errors.As(err, &disk) {
+		return nil, answer{Stage: stageHost, Reason: disk.Err.Error()}
+	} else if err != nil {
+		return nil, answer{Stage: StageCompile, Reason: "it does not compile: " + err.Error()}
+	}
+	native, err := filesIn(dir)
 	if err != nil {
-		return nil, &ModuleError{"compile", err.Error()}
+		return nil, answer{Stage: stageHost, Reason: err.Error()}
 	}
+	return metered, answer{Native: native}
+}
+
+// compileInto has the engine file the native code of a module in a folder.
+func compileInto(ctx context.Context, dir string, wasm []byte) error {
+	native, err := wazero.NewCompilationCacheWithDir(dir)
+	if err != nil {
+		return err
+	}
+	defer native.Close(ctx)
 	compiler := wazero.NewRuntimeWithConfig(ctx, Runtime().WithCompilationCache(native))
-	if _, err := compiler.CompileModule(ctx, metered); err != nil {
-		return nil, &ModuleError{"compile", "it does not compile: " + err.Error()}
-	}
-	return metered, nil
+	defer compiler.Close(ctx)
+	_, err = compiler.CompileModule(ctx, wasm)
+	return err
 }

@@ -10,16 +10,21 @@ import (
 	"syscall"
 )
 
+// thisProgram is the file that runs, even if another one has its name by now.
+const thisProgram = "/proc/self/exe"
+
 // rlimitData bounds private writable memory (setrlimit(2), RLIMIT_DATA). Address
 // space is not bounded: Go reserves much more of it than it uses.
 const rlimitData = 2
 
 // runChild runs cmd and ties its life to ours. The tie is to the thread that
-// started it, hence the lock.
+// started it, hence the lock. Its process group is its own, so that an interrupt
+// at the terminal reaches it through us and is not taken for a fault of the
+// module.
 func runChild(cmd *exec.Cmd) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	return cmd.Run()
 }
 
@@ -36,6 +41,9 @@ func confineSelf(memory int64, cpuSeconds int) error {
 			return fmt.Errorf("bound the compiler: %w", err)
 		}
 	}
+	// Where the machine runs out of memory first, it is this process that goes.
+	// Without /proc being writable the bound above is all there is.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	return nil
 }
 

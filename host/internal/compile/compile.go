@@ -54,15 +54,24 @@ type Bounds struct {
 // for concurrent use, also by several processes.
 type Cache struct {
 	dir    string
+	engine string // what native code depends on beside the module: see engineOf
 	bounds Bounds
 
 	mu   sync.Mutex
-	busy map[string]*sync.Mutex // by digest: one compilation at a time
+	busy map[string]chan struct{} // by key: closed when its compilation ended
 }
 
+// Parts of a cache.
+const (
+	modulesDir = "modules" // an entry for each module: see entry
+	nativeDir  = "native"  // wazero's own cache
+	newPrefix  = ".new-"   // what is being made, in either
+)
+
 // OpenCache opens the cache in a folder, which is made if it is absent. It
-// fails if the folder is not the user's own or others may enter it.
-func OpenCache(dir string, bounds Bounds) (*Cache, error) {
+// fails if the folder is not the user's own or others may enter it
+// (*[UnsafeCacheError]).
+func OpenCache(ctx context.Context, dir string, bounds Bounds) (*Cache, error) {
 	for _, d := range []string{dir, filepath.Join(dir, modulesDir), filepath.Join(dir, nativeDir)} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make the cache: %w", err)
@@ -71,13 +80,36 @@ func OpenCache(dir string, bounds Bounds) (*Cache, error) {
 			return nil, err
 		}
 	}
-	return &Cache{dir: dir, bounds: bounds, busy: map[string]*sync.Mutex{}}, nil
+	c := &Cache{dir: dir, bounds: bounds, busy: map[string]chan struct{}{}}
+	var err error
+	c.engine, err = c.engineOf(ctx)
+	return c, err
 }
 
-const (
-	modulesDir = "modules" // metered modules by the digest of the original
-	nativeDir  = "native"  // wazero's own cache
-)
+// engineOf returns a name for everything that wazero's native code depends on
+// besides the module: its version, the architecture, the features of this
+// processor. wazero does not tell them, but files code under a digest of them
+// and the module: for the empty module, which is the same everywhere, the file's
+// name stands for the rest.
+func (c *Cache) engineOf(ctx context.Context) (string, error) {
+	dir, err := os.MkdirTemp("/dev/shm", "agenthost-") // wazero syncs what it files, which takes long on a disk
+	if err != nil {
+		dir, err = os.MkdirTemp(filepath.Join(c.dir, nativeDir), newPrefix)
+	}
+	if err != nil {
+		return "", fmt.Errorf("write the cache: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := compileInto(ctx, dir, []byte("\x00asm\x01\x00\x00\x00")); err != nil {
+		return "", fmt.Errorf("start the compiler: %w", err)
+	}
+	names, err := filesIn(dir)
+	if err != nil || len(names) != 1 {
+		return "", fmt.Errorf("start the compiler: it filed %d modules of 1: %w", len(names), err)
+	}
+	sum := sha256.Sum256([]byte(names[0]))
+	return hex.EncodeToString(sum[:8]), nil
+}
 
 // An UnsafeCacheError says why a folder cannot hold trusted code.
 type UnsafeCacheError struct{ Dir, Why string }
@@ -116,68 +148,81 @@ func (c *Cache) Dir() string { return c.dir }
 
 // A ModuleError says why a module cannot be run at all.
 type ModuleError struct {
-	Stage  string // "validate", "meter", "compile" or "bounds"
+	Stage  string // one of the stages below
 	Reason string
 }
 
+// Stages in which a module is found unfit.
+const (
+	StageValidate = "validate" // it is not valid, or uses what the engine does not have
+	StageMeter    = "meter"    // it uses what cannot be metered
+	StageCompile  = "compile"
+	StageBounds   = "bounds" // it takes more time or memory than a module may
+)
+
 func (e *ModuleError) Error() string { return "the module cannot be run: " + e.Reason }
 
-// Module returns the metered form of a module, ready for the engine. Where it is
-// not cached, started is called and a child makes it. The error is a
-// *[ModuleError] where the module is at fault.
+// Module returns the metered form of a module, whose native code is in the
+// cache. Where it is not, started is called and a child makes both. The error is
+// a *[ModuleError] where the module is at fault, or the context's.
 func (c *Cache) Module(ctx context.Context, wasm []byte, started func()) ([]byte, error) {
 	if int64(len(wasm)) > c.bounds.Module {
-		return nil, &ModuleError{"bounds", fmt.Sprintf("it has %d bytes, more than the %d this host takes", len(wasm), c.bounds.Module)}
+		return nil, &ModuleError{StageBounds, fmt.Sprintf("it has %d bytes, more than the %d this host takes", len(wasm), c.bounds.Module)}
 	}
-	sum := sha256.Sum256(wasm)
-	key := hex.EncodeToString(sum[:]) + "-m" + strconv.Itoa(meter.Version)
-	lock := c.lock(key)
-	lock.Lock()
-	defer lock.Unlock()
-
-	path := filepath.Join(c.dir, modulesDir, key+".wasm")
-	metered, err := os.ReadFile(path)
-	if err == nil {
-		return metered, nil
+	key := c.key(wasm)
+	release, err := c.acquire(ctx, key)
+	if err != nil {
+		return nil, err
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("read the cache: %w", err)
+	defer release()
+	e, err := c.load(key)
+	if err != nil || e != nil {
+		return e, err
 	}
 	if started != nil {
 		started()
 	}
-	metered, err = c.inChild(ctx, wasm)
-	if err != nil {
-		return nil, err
-	}
-	if err := store(path, metered); err != nil {
-		return nil, fmt.Errorf("write the cache: %w", err)
-	}
-	return metered, nil
+	return c.inChild(ctx, key, wasm)
 }
 
-func (c *Cache) lock(key string) *sync.Mutex {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.busy[key] == nil {
-		c.busy[key] = &sync.Mutex{}
+// Forget drops what the cache has of a module: the engine could not load it, as
+// after a crash that left a file half written.
+func (c *Cache) Forget(wasm []byte) error {
+	err := os.Remove(c.entryPath(c.key(wasm)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return c.busy[key]
+	return err
 }
 
-// store writes a file whole or not at all.
-func store(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return err
+func (c *Cache) key(wasm []byte) string {
+	sum := sha256.Sum256(wasm)
+	return hex.EncodeToString(sum[:]) + "-m" + strconv.Itoa(meter.Version) + "-" + c.engine
+}
+
+// acquire waits until no other goroutine compiles the module of that key.
+// Several processes may: each does the whole work, and the last one's files,
+// equal to the others', stay.
+func (c *Cache) acquire(ctx context.Context, key string) (release func(), err error) {
+	for {
+		c.mu.Lock()
+		busy := c.busy[key]
+		if busy == nil {
+			done := make(chan struct{})
+			c.busy[key] = done
+			c.mu.Unlock()
+			return func() {
+				c.mu.Lock()
+				delete(c.busy, key)
+				c.mu.Unlock()
+				close(done)
+			}, nil
+		}
+		c.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(data); err != nil {
-		f.Close()
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
 }

@@ -133,6 +133,7 @@ func (g *Gate) drop(n *node) {
 
 // beneath returns what is staged below a folder, sorted by name.
 func (g *Gate) beneath(n name) []*node {
+	g.cfg.Charge(int64(len(g.staged)) * 16)
 	var found []*node
 	for ledgerName, node := range g.staged {
 		if strings.HasPrefix(ledgerName, n.ledger+"/") {

@@ -50,7 +50,7 @@ type world struct {
 	begin  ledger.Entry
 	ledger string // the folder of the ledgers
 	mark   ledger.Entry
-	used   int64  // fuel
+	used   int64 // fuel
 }
 
 func newWorld(t testing.TB, s setup) *world {

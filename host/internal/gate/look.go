@@ -230,6 +230,7 @@ func (g *Gate) listDisk(n name, put func(string, bool, int64)) Errno {
 			}
 		}
 	}
+	g.cfg.Charge(int64(len(g.staged)) * 16)
 	for ledgerName, node := range g.staged {
 		if path.Dir(ledgerName) == n.ledger {
 			put(path.Base(ledgerName), node.folder, node.size)

@@ -281,8 +281,11 @@ func (s *source) readAt(p []byte, off int64) (int, Errno) {
 func (g *Gate) settle(s *source) {
 	defer s.file.Close()
 	// A file that grows all the time must not be hashed for ever.
-	rest, err := io.Copy(s.sum, io.NewSectionReader(s.file, s.hashed, s.info.Size-s.hashed))
+	rest, err := io.Copy(s.sum, cancellable{g.ctx, io.NewSectionReader(s.file, s.hashed, s.info.Size-s.hashed)})
 	if err != nil {
+		if g.ctx.Err() != nil {
+			return // the turn is over: its evidence says that the digest is not known
+		}
 		hostFailure("hash "+s.read.name.ledger, err)
 	}
 	s.hashed += rest

@@ -202,8 +202,10 @@ func TestChanged(t *testing.T) {
 		"deleted":           {"old", func(w *world) { w.content("docs/f"); os.Remove(w.at("docs/f")) }, "docs/f: it is gone"},
 		"declared, unread":  {"old", func(w *world) { w.touch("docs/f", "new") }, "docs/f: it was changed while the turn ran"},
 		"declared, deleted": {"old", func(w *world) { os.Remove(w.at("docs/f")) }, "docs/f: it is gone"},
-		"declared, then read": {"old", func(w *world) { w.touch("docs/f", "new"); w.content("docs/f") },
-			"docs/f: it is not what was declared when the turn began"},
+		"declared, then read": {
+			"old", func(w *world) { w.touch("docs/f", "new"); w.content("docs/f") },
+			"docs/f: it is not what was declared when the turn began",
+		},
 		"a link": {"old", func(w *world) {
 			w.content("docs/f")
 			os.Remove(w.at("docs/f"))

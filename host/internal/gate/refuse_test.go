@@ -195,7 +195,7 @@ func TestSpelling(t *testing.T) {
 		"out/earlier.md": "published", "output/" + sid + "/earlier.md": "published", "/output//" + sid + "/./deep/e.md": "deep",
 		"output/" + sid + "/../SES-other/f": "noent", "output/SES-other/f": "noent", "output/" + strings.ToLower(sid) + "/earlier.md": "noent",
 		"docs/" + strings.Repeat("a", 256): "nametoolong", strings.Repeat("docs/../", 511) + "docs/a.md": "noent",
-		strings.Repeat("./", 2043) + "docs/a.md": "a",
+		strings.Repeat("./", 2043) + "docs/a.md":   "a",
 		"docs/" + strings.Repeat("a/", 2045) + "a": "nametoolong",
 		"docs/" + strings.Repeat("a/", 2046) + "a": "noent",
 		strings.Repeat("x", 1<<20):                 "noent",
@@ -218,8 +218,8 @@ func TestLedgerNames(t *testing.T) {
 		"/docs//a.md": "docs/a.md", "": ".", "/": ".", "out": "output/" + sid, "out/x/": "output/" + sid + "/x", "/tmp/x": "tmp/x",
 		"output/" + sid: "output/" + sid, "output": "output", ".agenthost/": ".agenthost", ".agenthost/deps": ".agenthost/deps",
 		".agenthost/pkg": "pkg:.", ".agenthost/pkg/lib": "pkg:lib", ".agenthost/deps/PKG-T0-DEP-001/d.txt": "deps:PKG-T0-DEP-001/d.txt",
-		"a\x00\x1b[31m\xff":       `a\x00\x1b[31m\xff`,
-		strings.Repeat("é", 3000): strings.Repeat("é", 128) + "… (6000 bytes)",
+		"a\x00\x1b[31m\xff":                                  `a\x00\x1b[31m\xff`,
+		strings.Repeat("é", 3000):                            strings.Repeat("é", 128) + "… (6000 bytes)",
 		"out/" + strings.Repeat("a/", 2040) + "bbbbbbbbbbbb": "output/" + sid + "/" + strings.Repeat("a/", 120)[:256-len("output/"+sid+"/")] + "… (4137 bytes)",
 	} {
 		if got := w.resolve(p).ledger; got != want {

@@ -12,6 +12,7 @@ import (
 
 // WASI's errnos that a guard answers with.
 const (
+	errnoBadF  = 8
 	errnoInval = 28
 	errnoNoEnt = 44
 	errnoPerm  = 63
@@ -20,6 +21,10 @@ const (
 // maxVectors is how many buffers one read, write or poll may name, as POSIX's
 // IOV_MAX.
 const maxVectors = 1024
+
+// maxDescriptor is the highest number a guest may give a descriptor. wazero
+// keeps a table up to the highest one, whatever is in it.
+const maxDescriptor = 1 << 14
 
 // A Guard looks at the arguments of one WASI function before wazero does. It
 // answers for paths that cannot exist (wazero would copy a path of any length,
@@ -31,6 +36,7 @@ type Guard struct {
 	paths  []span // parameters that hold a path
 	counts int    // the parameter that counts buffers, or -1
 	bytes  int    // the parameter that says how many bytes are made, or -1
+	number int    // the parameter that is a descriptor's new number, or 0
 }
 
 // A span is where a path's address and length stand among the parameters.
@@ -57,6 +63,7 @@ var guards = map[string]Guard{
 	"sock_recv":               {counts: 2, bytes: -1},
 	"sock_send":               {counts: 2, bytes: -1},
 	"poll_oneoff":             {counts: 2, bytes: -1},
+	"fd_renumber":             {counts: -1, bytes: -1, number: 1},
 	"fd_readdir":              {counts: -1, bytes: 2},
 	"random_get":              {counts: -1, bytes: 1},
 }
@@ -76,6 +83,9 @@ func GuardOf(function string) Guard {
 func (d Guard) Refuse(g *gate.Gate, module api.Module, params []uint64, charge func(int64)) (errno uint32, refused bool) {
 	if d.counts >= 0 && uint32(params[d.counts]) > maxVectors {
 		return errnoInval, true
+	}
+	if d.number > 0 && uint32(params[d.number]) > maxDescriptor {
+		return errnoBadF, true
 	}
 	if d.bytes >= 0 {
 		charge(int64(uint32(params[d.bytes])))
