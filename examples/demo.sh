@@ -19,7 +19,7 @@ run() {
 	printf '$ agenthost'
 	printf ' %s' "$@"
 	printf '\n'
-	"$agenthost" --root "$demo/root" "$@" 2>&1
+	"$agenthost" "$@" 2>&1
 	got=$?
 	[ "$got" -eq "$want" ] || { echo "demo: exit status $got, want $want"; exit 1; }
 	[ "$want" -eq 0 ] || echo "(exit status $got)"
@@ -30,6 +30,10 @@ for agent in report misbehave; do
 	cp "examples/$agent/manifest.json" "$demo/$agent/"
 	cp "build/guests/$agent.wasm" "$demo/$agent/agent.wasm"
 done
+
+# What agenthost keeps goes there, not to .agenthost in this tree.
+export AGENTHOST_ROOT="$demo/root"
+echo "$ export AGENTHOST_ROOT=$AGENTHOST_ROOT"
 
 say "1. Two agents become packages."
 run 0 package pack --src "$demo/report" -o "$demo/report.tar.gz"
