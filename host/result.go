@@ -110,9 +110,9 @@ func (r *Result) Envelope() Envelope {
 		Evidence: &Evidence{
 			SessionID: r.Session, TurnNumber: r.Number, WorkOrderID: r.Evidence.WorkOrderID,
 			Timestamp: r.Began.UTC().Format(time.RFC3339Nano), DurationMS: r.Duration.Milliseconds(), Fuel: r.Fuel,
-			DeclaredReads: r.Evidence.DeclaredReads, DeclaredWrites: r.Evidence.DeclaredWrites,
-			UndeclaredReads: r.Evidence.UndeclaredReads, ExternalCalls: r.Evidence.ExternalCalls,
-			Violations: r.Evidence.Violations, Hidden: r.Evidence.Hidden, Discarded: r.Evidence.Discarded,
+			DeclaredReads: list(r.Evidence.DeclaredReads), DeclaredWrites: list(r.Evidence.DeclaredWrites),
+			UndeclaredReads: list(r.Evidence.UndeclaredReads), ExternalCalls: list(r.Evidence.ExternalCalls),
+			Violations: list(r.Evidence.Violations), Hidden: list(r.Evidence.Hidden), Discarded: list(r.Evidence.Discarded),
 		},
 	}
 	for _, p := range r.Published {
@@ -124,7 +124,7 @@ func (r *Result) Envelope() Envelope {
 	if r.Answer != nil {
 		e.Evidence.OutputHash = &r.Answer.Blob
 	}
-	if r.Output != nil {
+	if r.Status == record.StatusOK || r.Status == record.StatusDryRun {
 		e.setResult(r.Output)
 	}
 	if r.Message != "" {
@@ -134,6 +134,14 @@ func (r *Result) Envelope() Envelope {
 		}
 	}
 	return e
+}
+
+// list makes an empty list of none, so that JSON has [] and not null.
+func list[T any](items []T) []T {
+	if items == nil {
+		return []T{}
+	}
+	return items
 }
 
 func (e *Envelope) setResult(out []byte) {

@@ -21,12 +21,9 @@ func (p *program) report(root *session.Root, plane string, r *host.Result, outpu
 	for _, f := range r.Published {
 		p.term.note("published %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
 	}
-	kept := false
-	for _, f := range r.Withheld {
-		if r.Status == record.StatusDryRun {
+	if r.Status == record.StatusDryRun {
+		for _, f := range r.Withheld {
 			p.term.note("would publish %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
-		} else {
-			kept = true
 		}
 	}
 	p.term.note("%s; fuel %s, %s", callsInWords(r), quantity(r.Fuel), r.Duration.Round(time.Millisecond))
@@ -37,8 +34,8 @@ func (p *program) report(root *session.Root, plane string, r *host.Result, outpu
 		}
 		p.term.note("files are in %s", output)
 	}
-	if kept {
-		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(root.Path()), "planes", plane, "sessions", r.Session, "blocked"))
+	if keeps := r.Status == record.StatusBlocked || r.Status == record.StatusAborted; keeps && len(r.Evidence.RealizedWrites) > 0 {
+		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(root.Path()), "planes", plane, "sessions", r.Session, "blocked", fmt.Sprint(r.Number)))
 	}
 	var failed *failure
 	if r.Status != record.StatusOK && r.Status != record.StatusDryRun {

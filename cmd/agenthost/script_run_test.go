@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,41 @@ func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Setenv(args[0], strings.TrimPrefix(pkg.Digest.String(), "sha256:")[:12])
 	ts.Check(pkg.Close())
+}
+
+func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: json PATH VALUE")
+	}
+	var value any
+	if err := json.Unmarshal([]byte(ts.ReadFile("stdout")), &value); err != nil {
+		ts.Fatalf("standard output: %v", err)
+	}
+	there := true
+	for _, step := range strings.Split(args[0], ".") {
+		switch v := value.(type) {
+		case map[string]any:
+			value, there = v[step]
+		case []any:
+			i, err := strconv.Atoi(step)
+			if there = err == nil && i < len(v); there {
+				value = v[i]
+			}
+		default:
+			there = false
+		}
+	}
+	got := "-"
+	if text, ok := value.(string); there && ok {
+		got = text
+	} else if there {
+		b, err := json.Marshal(value)
+		ts.Check(err)
+		got = string(b)
+	}
+	if got != args[1] {
+		ts.Fatalf("%s is %s, want %s", args[0], got, args[1])
+	}
 }
 
 func scriptDisk(ts *testscript.TestScript, neg bool, args []string) {

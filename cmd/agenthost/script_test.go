@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
 //	digest VAR FILE         sets VAR to the first 12 digits of a package's digest
+//	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
 //	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
 //
 // and these programs:
@@ -71,6 +72,7 @@ func TestScript(t *testing.T) {
 			"agent":     scriptAgent,
 			"digest":    scriptDigest,
 			"disk":      scriptDisk,
+			"json":      scriptJSON,
 		},
 		Condition: scriptCondition,
 	})
