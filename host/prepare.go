@@ -109,6 +109,24 @@ func (p *Prepared) Close() {
 	}
 }
 
+// Warnings says what of this turn may not be what its operator expects: a grant
+// that would reach the workspace's own tmp or out, which the guest's stand in
+// front of.
+func (p *Prepared) Warnings() []string {
+	var warnings []string
+	for _, folder := range []string{"tmp", "out"} {
+		grant, wants := p.enforcer.Wants(folder)
+		if !wants || grant.Pattern == folder || strings.HasPrefix(grant.Pattern, folder+"/") {
+			continue
+		}
+		if info, err := p.workspace.Stat(folder); err == nil && info.Mode.IsDir() {
+			warnings = append(warnings, fmt.Sprintf(
+				"%s %s does not reach the workspace's own %s: the agent sees its own /%s there", grant.Op, grant.Pattern, folder, folder))
+		}
+	}
+	return warnings
+}
+
 // Module returns the digest of the guest's module.
 func (p *Prepared) Module() ledger.Hash { return p.module }
 

@@ -4,11 +4,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -105,7 +103,7 @@ func (p *program) packageInspect(c *cli.Context) error {
 	}
 	defer pkg.Close()
 	if p.json {
-		return p.term.value(inspected{pkg.Digest, pkg.Size, rightsInWords(pkg.Manifest.Capabilities), pkg.Manifest})
+		return p.term.value(inspected{pkg.Digest, pkg.Size, archive.Describe(pkg.Manifest), archive.Warnings(pkg.Manifest), pkg.Manifest})
 	}
 	m := pkg.Manifest
 	p.term.line("%s %s", m.ID, m.Version)
@@ -115,22 +113,8 @@ func (p *program) packageInspect(c *cli.Context) error {
 		}
 	}
 	p.term.line("digest %s", pkg.Digest)
-	if m.Entry == nil {
-		p.term.line("a library: it does not run")
-	} else {
-		p.term.line("runs %s", strings.Join(append([]string{m.Entry.Module}, m.Entry.Args...), " "))
-	}
-	p.term.line("asks for")
-	for _, right := range rightsInWords(m.Capabilities) {
-		p.term.line("  %s", right)
-	}
-	p.list("reads at the start", m.Inputs)
-	p.list("publishes", outputsInWords(m.Outputs))
-	var deps []string
-	for _, d := range m.Dependencies {
-		deps = append(deps, strings.TrimSpace(d.ID+" "+d.Version))
-	}
-	p.list("needs", deps)
+	p.list("rights", archive.Describe(m))
+	p.list("beware", archive.Warnings(m))
 	p.term.line("files")
 	for _, f := range m.Files {
 		p.term.line("  %s", content(f.Path, f.SHA256, f.Size))
@@ -143,6 +127,7 @@ type inspected struct {
 	SHA256   ledger.Hash      `json:"sha256"`
 	Size     int64            `json:"size"`
 	Rights   []string         `json:"rights"`
+	Warnings []string         `json:"warnings,omitempty"`
 	Manifest archive.Manifest `json:"manifest"`
 }
 
@@ -154,40 +139,4 @@ func (p *program) list(title string, items []string) {
 	for _, i := range items {
 		p.term.line("  %s", i)
 	}
-}
-
-// rightsInWords says what a package asks for, a line for each right.
-func rightsInWords(g capability.Grants) []string {
-	var words []string
-	for _, pattern := range g.Read {
-		words = append(words, "read "+pattern)
-	}
-	for _, pattern := range g.Write {
-		words = append(words, "write "+pattern)
-	}
-	for _, command := range g.Execute {
-		words = append(words, "run the command "+command.String())
-	}
-	if len(words) == 0 {
-		words = append(words, "nothing but its own output")
-	}
-	for _, pattern := range g.Forbidden {
-		words = append(words, "never touch "+pattern)
-	}
-	return words
-}
-
-func outputsInWords(outputs []archive.Output) []string {
-	var words []string
-	for _, o := range outputs {
-		text := fmt.Sprintf("%s, %s", o.Path, o.Role)
-		if o.Optional {
-			text += ", optional"
-		}
-		if o.Executable {
-			text += ", executable"
-		}
-		words = append(words, text)
-	}
-	return words
 }

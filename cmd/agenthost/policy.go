@@ -81,7 +81,7 @@ func (p *program) policyShow(c *cli.Context) error {
 		p.term.line("grants reading and writing in the workspace as packages ask")
 		p.term.line("grants commands to packages that are accepted, as they ask")
 	} else {
-		p.list("grants at most", rightsInWords(*pol.Capabilities))
+		p.list("grants at most", grantsInWords(*pol.Capabilities))
 	}
 	p.list("hides from every package", pol.Withhold)
 	p.list("hides because it is the host's own", scope.Never)
@@ -94,6 +94,27 @@ func (p *program) policyShow(c *cli.Context) error {
 	p.list("lets commands see the variables", pol.Env)
 	p.list("looks up commands in", pol.Path)
 	return nil
+}
+
+// grantsInWords says what a policy grants at most, a line for each grant.
+func grantsInWords(g capability.Grants) []string {
+	var words []string
+	for _, pattern := range g.Read {
+		words = append(words, "read "+pattern)
+	}
+	for _, pattern := range g.Write {
+		words = append(words, "write "+pattern)
+	}
+	for _, command := range g.Execute {
+		words = append(words, "run the command "+command.String())
+	}
+	if len(words) == 0 {
+		words = append(words, "nothing")
+	}
+	for _, pattern := range g.Forbidden {
+		words = append(words, "never touch "+pattern)
+	}
+	return words
 }
 
 func limitsInWords(l archive.Limits) []string {

@@ -279,8 +279,8 @@ func (p *program) asks() bool {
 
 // ask shows what a package may do and waits for yes or no.
 func (p *program) ask(pkg *archive.Package) bool {
-	p.term.diagnostic("", fmt.Sprintf("%s %s asks to", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
-	for _, right := range rightsInWords(pkg.Manifest.Capabilities) {
+	p.term.diagnostic("", fmt.Sprintf("%s %s", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
+	for _, right := range archive.Describe(pkg.Manifest) {
 		p.term.diagnostic("", "  "+escape(right))
 	}
 	fmt.Fprintf(p.term.stderr, "accept %s for this run? [y/N] ", short(pkg.Digest))
@@ -307,6 +307,9 @@ func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Pa
 		return err
 	}
 	defer prepared.Close()
+	for _, w := range prepared.Warnings() {
+		p.term.note("agenthost: warning: %s", w)
+	}
 	if output != "" {
 		if err := makeOutput(output); err != nil {
 			return err
