@@ -52,9 +52,9 @@ func (g *Gate) Mkdir(via Via, p string) Errno {
 	if _, err := g.stagingOf(n.area).MkdirAll(n.rel, 0o700); err != nil {
 		hostFailure("stage the folder "+n.ledger, err)
 	}
-	g.staged[n.ledger] = node
 	op.Errno = Success.String()
 	node.of = g.record(&op).Seq
+	g.staged[n.ledger] = node
 	return Success
 }
 
@@ -260,7 +260,7 @@ func (g *Gate) renameFolder(op record.Op, folder *node, dst name) Errno {
 			g.permitWrite(result, names[i])
 		}
 	}
-	g.admitMove(append(inside, folder), dst, g.staged[dst.ledger])
+	g.admitMove(append([]*node{folder}, inside...), dst, g.staged[dst.ledger])
 	if over := g.staged[dst.ledger]; over != nil {
 		g.drop(over)
 	}
@@ -296,11 +296,15 @@ func (g *Gate) move(n *node, dst name, over *node, base *ledger.Hash) {
 }
 
 // admitMove ends the turn before anything moves if what would have another name
-// is more than may be staged there, or cannot all be recorded.
+// is more than may be staged there, or cannot all be recorded. The first node is
+// the one that is renamed, the others lie beneath it.
 func (g *Gate) admitMove(nodes []*node, dst name, over *node) {
-	if g.entries+int64(len(nodes)) > g.cfg.Ceiling.Entries {
-		panic(&Limit{Name: record.LimitEntries, Max: g.cfg.Ceiling.Entries})
+	entries := int64(0)
+	for _, n := range nodes {
+		rest := strings.TrimPrefix(n.name.ledger, nodes[0].name.ledger)
+		entries += weight(&record.Op{Path: n.name.ledger, To: dst.ledger + rest})
 	}
+	g.admit(int64(len(nodes)), entries)
 	to := g.quotaOf(&node{name: dst})
 	if to == g.quotaOf(nodes[0]) {
 		return

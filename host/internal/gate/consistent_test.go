@@ -5,6 +5,7 @@ package gate
 import (
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
@@ -23,6 +24,11 @@ func (w *world) consistent() error {
 	disk := w.onDisk()
 	if len(writes) != len(disk) {
 		return fmt.Errorf("the gate lists %d files, on disk are %d", len(writes), len(disk))
+	}
+	unrecorded := slices.IndexFunc(writes, func(r Realized) bool { return !r.Known })
+	if unrecorded >= 0 && w.limited {
+		delete(disk, writes[unrecorded].Path) // it was made when the limit was reached
+		writes = slices.Delete(writes, unrecorded, unrecorded+1)
 	}
 	size, files := int64(0), 0
 	for _, r := range writes {

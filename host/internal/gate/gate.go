@@ -191,9 +191,8 @@ func hostFailure(doing string, err error) {
 // append writes one entry of the turn to exec.jsonl and counts it. An entry that
 // cannot be written ends the turn.
 func (g *Gate) append(body ledger.Body) ledger.Entry {
-	if g.entries++; g.entries > g.cfg.Ceiling.Entries {
-		panic(&Limit{Name: record.LimitEntries, Max: g.cfg.Ceiling.Entries})
-	}
+	g.admit(1, 0)
+	g.entries++
 	return g.appendFinal(body)
 }
 
@@ -217,14 +216,24 @@ func (g *Gate) answer(op record.Op, errno Errno) Errno {
 
 // record counts and records an operation, before it is answered.
 func (g *Gate) record(op *record.Op) ledger.Entry {
-	if g.weight += weight(op); g.weight > g.cfg.Ceiling.Evidence {
-		panic(&Limit{Name: record.LimitEvidence, Max: g.cfg.Ceiling.Evidence})
-	}
+	g.admit(0, weight(op))
+	g.weight += weight(op)
 	g.calls++
 	if op.Decision == record.Refused || op.Decision == record.Hidden {
 		g.refused++
 	}
 	return g.append(op)
+}
+
+// admit ends the turn if so many more entries, or what they come to in its
+// evidence, are more than it may have.
+func (g *Gate) admit(entries, weight int64) {
+	if g.entries+entries > g.cfg.Ceiling.Entries {
+		panic(&Limit{Name: record.LimitEntries, Max: g.cfg.Ceiling.Entries})
+	}
+	if g.weight+weight > g.cfg.Ceiling.Evidence {
+		panic(&Limit{Name: record.LimitEvidence, Max: g.cfg.Ceiling.Evidence})
+	}
 }
 
 // weight bounds what an operation comes to in the turn's evidence, in bytes. A

@@ -38,24 +38,29 @@ type setup struct {
 	inputs    []string
 	outputs   []string
 	tune      func(*Config)
+	memory    bool // all of it lies in memory, where that can be
 }
 
 // A world is a workspace, a session's ledgers and staging, and the gate of its
 // first turn.
 type world struct {
 	*Gate
-	t      testing.TB
-	dir    string // of the workspace
-	stages string // of the staging folders
-	begin  ledger.Entry
-	ledger string // the folder of the ledgers
-	mark   ledger.Entry
-	used   int64 // fuel
+	t       testing.TB
+	dir     string // of the workspace
+	stages  string // of the staging folders
+	begin   ledger.Entry
+	ledger  string // the folder of the ledgers
+	mark    ledger.Entry
+	limited bool  // a limit ended the turn
+	used    int64 // fuel
 }
 
 func newWorld(t testing.TB, s setup) *world {
 	t.Helper()
 	top := t.TempDir()
+	if s.memory {
+		top = memoryDir(t)
+	}
 	w := &world{t: t, dir: filepath.Join(top, "ws"), stages: filepath.Join(top, "staging"), ledger: memoryDir(t)}
 	w.fill(w.dir, s.files)
 	enforcer := newEnforcer(t, s.grants, s.withhold)

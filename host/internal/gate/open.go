@@ -116,6 +116,7 @@ func (f *File) List() ([]Info, Errno) {
 	case f.listed:
 		return f.names, Success
 	}
+	f.g.checkContext()
 	names, errno := f.g.list(f.name)
 	if errno == Success {
 		f.names, f.listed = names, true

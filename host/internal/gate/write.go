@@ -224,9 +224,9 @@ func (g *Gate) stage(op record.Op, n name, flags Flags, base *ledger.Hash, from 
 		g.sawDigest(g.reads[n.ledger], *node.base)
 	}
 	g.compareBase(n, node.base)
-	g.staged[n.ledger] = node
 	op.Errno = Success.String()
 	node.of = g.record(&op).Seq
+	g.staged[n.ledger] = node // from here on it is known: what was not recorded never is
 	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f}), Success
 }
 
