@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/gate"
@@ -136,8 +137,12 @@ func (r *run) mismatch(path, code, what string) error {
 		return nil
 	}
 	r.result.Status, r.result.Code = record.StatusBlocked, code
-	name := guestName(string(r.session.ID), path)
-	r.result.Message = fmt.Sprintf("the turn was blocked: %q: %s", name, what)
+	subject := fmt.Sprintf("%q", guestName(string(r.session.ID), path))
+	if rest, sentence := strings.CutPrefix(what, "it "); sentence {
+		r.result.Message = fmt.Sprintf("the turn was blocked: %s %s", subject, rest)
+	} else {
+		r.result.Message = fmt.Sprintf("the turn was blocked: %s: %s", subject, what)
+	}
 	r.result.Hint = mismatchHint(code)
 	return nil
 }
