@@ -79,6 +79,7 @@ type Gate struct {
 	outputs outputs
 	inputs  map[string]Input
 
+	entry   record.Op // being recorded: kept here, operations need no memory of their own
 	entries int64
 	weight  int64 // of the entries, in the turn's evidence
 	open    int
@@ -222,7 +223,8 @@ func (g *Gate) record(op *record.Op) ledger.Entry {
 	if op.Decision == record.Refused || op.Decision == record.Hidden {
 		g.refused++
 	}
-	return g.append(op)
+	g.entry = *op
+	return g.append(&g.entry)
 }
 
 // admit ends the turn if so many more entries, or what they come to in its

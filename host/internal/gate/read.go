@@ -105,19 +105,15 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *Fi
 	} else if !r.info.Same(info) {
 		g.changed(n.ledger, changedBetween)
 	}
-	op.Size = &info.Size
 	if info.Size <= SmallFile && g.copied+info.Size <= g.cfg.Ceiling.CopyBytes {
 		g.cfg.Charge(info.Size)
 		data, whole, err := readSmall(f, info.Size)
 		if err != nil {
-			op.Size = nil
 			return nil, g.answer(op, errnoOf(err))
 		}
 		if whole {
-			sum := ledger.Sum(data)
 			size := int64(len(data))
-			op.Size, op.SHA256, op.Errno = &size, &sum, Success.String()
-			g.sawDigest(r, sum)
+			op.Size, op.SHA256, op.Errno = &size, g.sawDigest(r, ledger.Sum(data)), Success.String()
 			g.record(&op)
 			g.copied += size
 			return g.newFile(n, Read, &File{data: data, small: true}), Success
@@ -128,7 +124,7 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *Fi
 		g.cfg.Charge(info.Size)
 		s = &source{file: f, read: r, info: info, sum: sha256.New()}
 	}
-	op.Errno = Success.String()
+	op.Size, op.Errno = &s.info.Size, Success.String()
 	s.ops = append(s.ops, g.record(&op).Seq)
 	if s.file == f {
 		g.pending, kept = append(g.pending, s), true
@@ -177,18 +173,19 @@ func readSmall(f *os.File, size int64) (data []byte, whole bool, err error) {
 }
 
 // sawDigest remembers the first digest seen of a file, and marks the file
-// changed when a later one, or the declared one, differs.
-func (g *Gate) sawDigest(r *read, sum ledger.Hash) {
-	if r.digest == nil {
-		r.digest = &sum
+// changed when a later one, or the declared one, differs. It returns sum.
+func (g *Gate) sawDigest(r *read, sum ledger.Hash) *ledger.Hash {
+	switch {
+	case r.digest == nil:
+		r.digest = digest(sum[:])
 		if in, declared := g.inputs[r.name.ledger]; declared && in.SHA256 != sum {
 			g.changed(r.name.ledger, "it is not what was declared when the turn began")
 		}
-		return
-	}
-	if *r.digest != sum {
+	case *r.digest != sum:
 		g.changed(r.name.ledger, changedBetween)
+		return digest(sum[:])
 	}
+	return r.digest
 }
 
 // changed remembers why a turn may not be published; the first reason counts.

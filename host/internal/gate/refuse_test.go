@@ -175,6 +175,24 @@ func TestStrict(t *testing.T) {
 	equal(t, "above", w.does(func() Errno { return w.Impossible(WASI, record.OpOpen, "../x", 4) }), "violation "+ruleImpossible)
 }
 
+// TestWithheld holds that what the operator withholds is hidden, not forbidden.
+func TestWithheld(t *testing.T) {
+	w := newWorld(t, setup{
+		grants:   capability.Grants{Read: []string{"**"}, Write: []string{"docs/**"}},
+		withhold: []string{"**/.env*", "docs/.ssh/**"},
+		files:    map[string]string{"docs/.env": "SECRET", "docs/.ssh/id": "SECRET", "docs/a": "a"},
+		outputs:  []string{"docs/**"},
+	})
+	equal(t, "list", w.names("docs"), "a")
+	for p, rule := range map[string]string{"docs/.env": "withheld **/.env*", "docs/.env.absent": "withheld **/.env*", "docs/.ssh/id": "withheld docs/.ssh/**"} {
+		equal(t, "open "+p, w.does(func() Errno { _, errno := w.Open(WASI, p, Read); return errno }), "noent hidden "+rule)
+		equal(t, "stat "+p, w.does(func() Errno { _, errno := w.Stat(WASI, p); return errno }), "noent hidden "+rule)
+		equal(t, "write "+p, w.does(func() Errno { _, errno := w.Open(WASI, p, Write|Create|Trunc); return errno }), "violation "+rule)
+		w.make("tmp/f", "")
+		equal(t, "rename to "+p, w.does(func() Errno { return w.Rename(WASI, "tmp/f", p) }), "violation "+rule)
+	}
+}
+
 // TestSpelling gives names in every spelling a guest can think of.
 func TestSpelling(t *testing.T) {
 	w := newWorld(t, guarded())
