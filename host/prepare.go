@@ -260,10 +260,7 @@ func (p *Prepared) declareOutputs() error {
 		}
 		if name, literal := capability.Literal(o.Path); literal && !own(o.Path) {
 			if _, err := p.enforcer.Check(capability.Write, name); err != nil {
-				return &RequestError{
-					fmt.Sprintf("output %q cannot be written: %v", o.Path, err),
-					"grant it in capabilities.write, or write to out/",
-				}
+				return outputError(o.Path, err)
 			}
 		}
 		if slices.ContainsFunc(p.outputs[:i], func(other archive.Output) bool { return other.Path == o.Path }) {
@@ -271,6 +268,18 @@ func (p *Prepared) declareOutputs() error {
 		}
 	}
 	return nil
+}
+
+// outputError says why an output that was declared can never be written.
+func outputError(path string, err error) error {
+	var v *capability.Violation
+	switch {
+	case !errors.As(err, &v):
+		return err
+	case v.SmallestGrant != "":
+		return &RequestError{fmt.Sprintf("output %q may not be written (%s)", path, v.Rule), "grant it: " + v.SmallestGrant + "; or let the agent write to out/"}
+	}
+	return &RequestError{fmt.Sprintf("output %q may not be written (%s)", path, v.Rule), "declare only what the package may write, or let the agent write to out/"}
 }
 
 // findLibraries gives the guest the packages its own depends on, and no others.

@@ -91,10 +91,13 @@ type expansion struct {
 func (x *expansion) literal(name string) error {
 	if _, err := x.enforcer.Check(capability.Read, name); err != nil {
 		var v *capability.Violation
-		if errors.As(err, &v) && v.SmallestGrant != "" {
+		switch {
+		case !errors.As(err, &v):
+			return err
+		case v.SmallestGrant != "":
 			return &InputError{name, "it is not granted", "grant it: " + v.SmallestGrant}
 		}
-		return &InputError{name, "it may not be read: " + err.Error(), "declare only what the package may read"}
+		return &InputError{name, "it may not be read (" + v.Rule + ")", "declare only what the package may read"}
 	}
 	info, err := x.workspace.Stat(name)
 	switch {
