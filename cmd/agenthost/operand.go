@@ -71,10 +71,14 @@ func (p *program) openRoot() (*session.Root, error) {
 // wrong in it is left as it is.
 func openError(name string, err error) error {
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if _, serr := os.Lstat(name); errors.Is(serr, fs.ErrNotExist) {
-			return &failure{message: name + ": no such file or folder", hint: "names are relative to the current folder", code: exitUsage, err: err}
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		if _, serr := os.Stat(name); serr == nil {
+			return err // something in it
 		}
+		if info, lerr := os.Lstat(name); lerr == nil && info.Mode()&fs.ModeSymlink != 0 {
+			return &failure{message: name + ": the link leads to nothing", hint: "name the file or folder itself", code: exitUsage, err: err}
+		}
+		return &failure{message: name + ": no such file or folder", hint: "names are relative to the current folder", code: exitUsage, err: err}
 	case errors.Is(err, fs.ErrPermission):
 		return &failure{message: err.Error(), hint: "agenthost runs as you and needs your right to read and write it", code: exitUsage, err: err}
 	}

@@ -138,12 +138,33 @@ func forPeople(path string) string {
 	return rel
 }
 
-// makeOutput makes the folder of -o, before anything else is.
-func makeOutput(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return usageError("-o: "+err.Error(), "name a folder that can be made or written with -o DIR")
+// made are folders that were made, the innermost first.
+type made []string
+
+// undo removes them again, where nothing came into them.
+func (m made) undo() {
+	for _, dir := range m {
+		os.Remove(dir)
 	}
-	return nil
+}
+
+// makeOutput makes the folder of -o, if one is named, before a session exists.
+func makeOutput(dir string) (made, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	var missing made
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		missing = append(missing, d)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		missing.undo()
+		return nil, usageError("-o: "+err.Error(), "name a folder that can be made or written with -o DIR")
+	}
+	return missing, nil
 }
 
 // copyOutput copies what was published under out/ into a folder of the user's.

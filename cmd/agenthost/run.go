@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"time"
@@ -72,9 +73,9 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	pkg, err := archive.OpenPath(c.Args().First())
+	pkg, err := openAgent(c.Args().First())
 	if err != nil {
-		return openError(c.Args().First(), err)
+		return err
 	}
 	defer pkg.Close()
 	for _, name := range c.StringSlice("library") {
@@ -105,6 +106,22 @@ func (p *program) runTurn(c *cli.Context) error {
 	}
 	turn.Protected = protectedBy(root)
 	return p.runIn(ctx, root, pkg, turn, plane, seed, c.String("output"))
+}
+
+// openAgent opens the package to run.
+func openAgent(name string) (*archive.Package, error) {
+	pkg, err := archive.OpenPath(name)
+	if !errors.Is(err, fs.ErrNotExist) || archive.CheckID("PKG", name) != nil {
+		if err != nil {
+			return nil, openError(name, err)
+		}
+		return pkg, nil
+	}
+	hint := "name the package's file or folder, such as " + name + ".tar.gz"
+	if _, err := os.Stat(name + ".tar.gz"); err == nil {
+		hint = "did you mean " + name + ".tar.gz?"
+	}
+	return nil, usageError(name+": no such file or folder, and packages cannot be run by their id: that comes with the control plane", hint)
 }
 
 // turnOf reads the flags that say what the agent is asked.
@@ -260,8 +277,10 @@ func checkAccepted(digest string, pkg *archive.Package) error {
 	given := strings.TrimPrefix(strings.ToLower(digest), "sha256:")
 	want := strings.TrimPrefix(pkg.Digest.String(), "sha256:")
 	switch {
+	case strings.Trim(given, "0123456789abcdef") != "":
+		return usageError(fmt.Sprintf("--accept %q is not a digest", digest), "give at least 12 digits of the package's digest; agenthost package inspect shows it")
 	case len(given) < 12:
-		return usageError(fmt.Sprintf("--accept %q is too short to name a package", digest), "give at least 12 digits of its digest; agenthost package inspect shows it")
+		return usageError(fmt.Sprintf("--accept %q is too short to name a package", digest), "give at least 12 digits of the package's digest; agenthost package inspect shows it")
 	case !strings.HasPrefix(want, given):
 		return &failure{
 			message: fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
@@ -310,16 +329,18 @@ func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Pa
 	for _, w := range prepared.Warnings() {
 		p.term.note("agenthost: warning: %s", w)
 	}
-	if output != "" {
-		if err := makeOutput(output); err != nil {
-			return err
-		}
+	made, err := makeOutput(output)
+	if err != nil {
+		return err
 	}
 	id, seed, err := identify(turn.AsOf, seed)
 	if err != nil {
 		return err
 	}
 	s, err := root.Create(ctx, session.Opening{ID: id, Plane: plane, Open: prepared.Opening(), Seed: seed})
+	if err != nil {
+		made.undo()
+	}
 	if errors.Is(err, session.ErrExists) {
 		return usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
 	}

@@ -64,7 +64,9 @@ func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	pkg, err := archive.OpenPath(ts.MkAbs(args[1]))
 	ts.Check(err)
-	ts.Setenv(args[0], strings.TrimPrefix(pkg.Digest.String(), "sha256:")[:12])
+	digits := strings.TrimPrefix(pkg.Digest.String(), "sha256:")
+	ts.Setenv(args[0], digits[:12])
+	ts.Setenv(args[0]+"ALL", digits)
 	ts.Check(pkg.Close())
 }
 

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 //	flip FILE OFFSET        changes one bit of one byte
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
-//	digest VAR FILE         sets VAR to the first 12 digits of a package's digest
+//	digest VAR FILE         sets VAR to the first 12 digits of a package's digest, and VARALL to all
 //	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
 //	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
 //
