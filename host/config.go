@@ -91,24 +91,30 @@ func defaultLimits() archive.Limits {
 
 // What a turn can make the host hold, whatever a manifest says.
 const (
-	maxOpenFiles    = 1024
-	maxCopyBytes    = 64 << 20
-	maxListing      = 100_000
-	maxEvidence     = record.MaxEvidence - record.MaxExecEntry - 1<<20 // besides what turn.begin brings
-	maxScratchBytes = 1 << 30
-	maxScratchFiles = 10_000
-	keptStderr      = 1 << 20
-	maxStderr       = 64 << 20
-	maxModule       = 256 << 20
-	compileTime     = 3 * time.Minute
-	compileMemory   = 4 << 30
+	keptStderr    = 1 << 20
+	maxStderr     = 64 << 20
+	maxModule     = 256 << 20
+	compileTime   = 3 * time.Minute
+	compileMemory = 4 << 30
 )
+
+func fixedCeiling() gate.Ceiling {
+	return gate.Ceiling{
+		Evidence:     record.MaxEvidence - record.MaxExecEntry - 1<<20, // besides what turn.begin brings
+		OpenFiles:    1024,
+		CopyBytes:    64 << 20,
+		ListNames:    100_000,
+		ScratchBytes: 1 << 30,
+		ScratchFiles: 10_000,
+	}
+}
 
 // A Runner runs turns. It is safe for concurrent use, if each session is used by
 // one goroutine at a time.
 type Runner struct {
 	cfg     Config
-	limits  archive.Limits // the ceilings
+	limits  archive.Limits // the ceilings that a manifest can lower
+	ceiling gate.Ceiling   // those that it cannot
 	cache   *compile.Cache
 	native  wazero.CompilationCache
 	runtime wazero.Runtime
@@ -143,7 +149,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	limits := fill(cfg.Ceilings, DefaultCeilings())
 	limits.CallDepth = min(limits.CallDepth, meter.MaxDepth)
 	r := &Runner{
-		cfg: cfg, limits: limits, cache: cache, native: native,
+		cfg: cfg, limits: limits, ceiling: fixedCeiling(), cache: cache, native: native,
 		runtime:  wazero.NewRuntimeWithConfig(ctx, compile.Runtime().WithCompilationCache(native)),
 		compiled: map[ledger.Hash]*guest{},
 	}
@@ -229,10 +235,9 @@ func recordLimits(l archive.Limits) record.Limits {
 	}
 }
 
-func ceilingOf(l archive.Limits) gate.Ceiling {
-	return gate.Ceiling{
-		Entries: l.Entries, Evidence: maxEvidence, OpenFiles: maxOpenFiles, CopyBytes: maxCopyBytes, ListNames: maxListing,
-		OutputBytes: int64(l.OutputBytes), OutputFiles: l.OutputFiles,
-		ScratchBytes: maxScratchBytes, ScratchFiles: maxScratchFiles,
-	}
+// ceilingOf is all that bounds a turn at its gate.
+func (r *Runner) ceilingOf(l archive.Limits) gate.Ceiling {
+	c := r.ceiling
+	c.Entries, c.OutputBytes, c.OutputFiles = l.Entries, int64(l.OutputBytes), l.OutputFiles
+	return c
 }

@@ -206,7 +206,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 		Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
 		Exec: r.session.Exec, Evidence: r.session.Evidence,
-		Charge: now.charge, Ceiling: ceilingOf(r.limits),
+		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits),
 	})
 	if err != nil {
 		return ending{}, err

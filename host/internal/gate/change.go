@@ -332,6 +332,7 @@ func (g *Gate) rename(n *node, to name) {
 	old := g.quotaOf(n)
 	old.bytes -= size
 	old.files--
+	old.listed -= listed(n)
 	delete(g.staged, n.name.ledger)
 	n.name, n.size = to, 0
 	g.staged[to.ledger] = n

@@ -104,8 +104,9 @@ type Gate struct {
 type probe struct{ op, via, path, flags string }
 
 type seen struct {
-	entry record.Op
-	more  int64
+	entry  record.Op
+	more   int64
+	byName bool // the name alone decided, not what is on disk
 }
 
 // A Problem is a reason found by the gate not to publish: an input that changed
@@ -266,14 +267,19 @@ func (g *Gate) hide(op record.Op, rule string) Errno {
 	op.Decision, op.Rule, op.Errno = record.Hidden, rule, NoEnt.String()
 	key := probe{op.Op, op.Via, op.Path, op.Flags}
 	if s := g.hidden[key]; s != nil {
-		s.more++
-		g.calls++
-		g.refused++
-		return NoEnt
+		return g.hideAgain(s)
 	}
 	g.record(&op)
 	g.hidden[key] = &seen{entry: op}
 	g.order = append(g.order, key)
+	return NoEnt
+}
+
+// hideAgain counts a probe that is equal to one before.
+func (g *Gate) hideAgain(s *seen) Errno {
+	s.more++
+	g.calls++
+	g.refused++
 	return NoEnt
 }
 

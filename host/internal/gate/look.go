@@ -48,9 +48,18 @@ func (g *Gate) Stat(via Via, p string) (Info, Errno) {
 	g.checkContext()
 	n := g.resolve(p)
 	op := record.Op{Op: record.OpStat, Via: string(via), Path: n.ledger}
+	// Programs look for one name a thousand times: it is judged once.
+	before := g.hidden[probe{op.Op, op.Via, op.Path, op.Flags}]
+	if before != nil && before.byName && g.staged[n.ledger] == nil {
+		return Info{}, g.hideAgain(before)
+	}
 	info, decision, rule, errno := g.look(n)
 	if decision == record.Hidden {
-		return Info{}, g.hide(op, rule)
+		errno = g.hide(op, rule)
+		if s := g.hidden[probe{op.Op, op.Via, op.Path, op.Flags}]; !g.visible(n) {
+			s.byName = true
+		}
+		return Info{}, errno
 	}
 	op.Decision, op.Rule = decision, rule
 	if errno == Success && n.folder && !info.Folder {

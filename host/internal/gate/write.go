@@ -288,6 +288,7 @@ func (g *Gate) folderExists(n name) bool {
 // A quota is what may be staged for one purpose: for publication, or as scratch.
 type quota struct {
 	bytes, files             int64 // used
+	listed                   int64 // bytes that turn.end takes to list them
 	maxBytes, maxFiles       int64
 	limitBytes, limitOfFiles string // names of the limits
 }
@@ -309,6 +310,9 @@ func (g *Gate) use(n *node, size int64) {
 	q := g.quotaOf(n)
 	q.admit(1, size)
 	q.files++
+	if q.listed += listed(n); q.listed > maxListed {
+		panic(&Limit{Name: record.LimitEvidence, Max: maxListed})
+	}
 	q.bytes += size
 	n.size = size
 }
@@ -323,6 +327,13 @@ func (q *quota) admit(files, bytes int64) {
 		panic(&Limit{Name: q.limitBytes, Max: q.maxBytes})
 	}
 }
+
+// What is published is listed in one entry, turn.end: it must not get too long,
+// or the turn could not be ended.
+const maxListed = record.MaxExecEntry - 1<<20
+
+// listed bounds what turn.end says of a file: its name, a role, two digests.
+func listed(n *node) int64 { return encoded(n.name.ledger) + 400 }
 
 // grow sets the apparent size of a staged file, and ends the turn where the sum
 // of them is more than it may stage.
@@ -347,6 +358,7 @@ func (g *Gate) forget(n *node) {
 		q := g.quotaOf(n)
 		q.bytes -= n.size
 		q.files--
+		q.listed -= listed(n)
 		n.size = 0
 	}
 }
