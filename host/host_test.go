@@ -111,7 +111,7 @@ type ask struct {
 	keep     bool // leave the session open for another turn
 }
 
-// pack makes the package of an ask.
+// pack returns the package of an ask.
 func (b *bench) pack(a ask) *archive.Package {
 	b.t.Helper()
 	if a.module == nil {
@@ -121,8 +121,14 @@ func (b *bench) pack(a ask) *archive.Package {
 	maps.Copy(entry, a.entry)
 	manifest := members{"schema": archive.ManifestSchema, "id": "PKG-T3-TEST-001", "version": "0.1.0", "entry": entry}
 	maps.Copy(manifest, a.manifest)
-	dir := b.t.TempDir()
 	text := must(json.Marshal(manifest))(b.t)
+	packs.Lock()
+	defer packs.Unlock()
+	key := string(text) + ledger.Sum(a.module).String()
+	if pkg := packs.made[key]; pkg != nil {
+		return pkg
+	}
+	dir := b.t.TempDir()
 	if err := errors.Join(
 		os.WriteFile(filepath.Join(dir, "manifest.json"), text, 0o644),
 		os.WriteFile(filepath.Join(dir, "agent.wasm"), a.module, 0o644),
@@ -130,9 +136,15 @@ func (b *bench) pack(a ask) *archive.Package {
 		b.t.Fatal(err)
 	}
 	pkg := must(archive.FromFolder(dir))(b.t)
-	b.t.Cleanup(func() { pkg.Close() })
+	packs.made[key] = pkg
 	return pkg
 }
+
+// packs are the packages that were made: making one takes longer than a turn.
+var packs = struct {
+	sync.Mutex
+	made map[string]*archive.Package
+}{made: map[string]*archive.Package{}}
 
 // prepare checks a turn that is expected to be in order.
 func (b *bench) prepare(a ask) *Prepared {

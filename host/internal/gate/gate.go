@@ -81,11 +81,11 @@ type Gate struct {
 
 	entry   record.Op // being recorded: kept here, operations need no memory of their own
 	entries int64
-	weight  int64 // of the entries, in the turn's evidence
-	open    int
-	copied  int64           // bytes of small files in memory
-	hidden  map[probe]*seen // equal hidden probes
-	order   []probe         // of hidden, as they came first
+	weight  int64              // of the entries, in the turn's evidence
+	files   map[*File]struct{} // open
+	copied  int64              // bytes of small files in memory
+	hidden  map[probe]*seen    // equal hidden probes
+	order   []probe            // of hidden, as they came first
 
 	reads    map[string]*read // regular files of the workspace and /out that were opened
 	pending  []*source        // large files whose digest is still to be taken
@@ -126,6 +126,7 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	g := &Gate{
 		ctx: ctx, cfg: cfg, outputs: outs,
 		inputs:   make(map[string]Input, len(cfg.Inputs)),
+		files:    map[*File]struct{}{},
 		hidden:   map[probe]*seen{},
 		reads:    map[string]*read{},
 		staged:   map[string]*node{},
@@ -345,8 +346,15 @@ func recoverHost(err *error) {
 	}
 }
 
-// End says that the guest is gone: what it left open is settled by [Gate.Finish].
-func (g *Gate) End() { g.ended = true }
+// End says that the guest is gone. It closes what the guest left open, which the
+// engine does not do where an instance did not come to be; [Gate.Finish] settles
+// it.
+func (g *Gate) End() {
+	g.ended = true
+	for f := range g.files {
+		f.Close()
+	}
+}
 
 // Counts returns how many operations were mediated, and how many of them were
 // hidden or refused.

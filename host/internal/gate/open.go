@@ -44,7 +44,7 @@ func (f Flags) writes() bool { return f&(Write|Create|Trunc|Append) != 0 }
 // Open opens p. A read-only open of a folder is a listing.
 func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
 	g.checkContext()
-	if g.open >= g.cfg.Ceiling.OpenFiles {
+	if len(g.files) >= g.cfg.Ceiling.OpenFiles {
 		panic(&Limit{Name: record.LimitOpenFiles, Max: int64(g.cfg.Ceiling.OpenFiles)})
 	}
 	n := g.resolve(p)
@@ -91,7 +91,7 @@ type File struct {
 }
 
 func (g *Gate) newFile(n name, can Flags, f *File) *File {
-	g.open++
+	g.files[f] = struct{}{}
 	f.g, f.name, f.can = g, n, can
 	if f.source != nil {
 		f.source.users++
@@ -195,7 +195,7 @@ func (f *File) Close() {
 		return
 	}
 	f.closed = true
-	f.g.open--
+	delete(f.g.files, f)
 	if f.small {
 		f.g.copied -= int64(len(f.data))
 		f.data = nil
