@@ -21,13 +21,13 @@ demo: build guests ## run two agents on this tree and show what they did and wha
 	@sh examples/demo.sh
 
 test: ## run all tests
-	$(GO) test -shuffle=on ./...
+	$(GO) test -shuffle=on -timeout=20m ./...
 
 build: ## build bin/agenthost
 	$(GO) build -trimpath -o bin/agenthost ./cmd/agenthost
 
-race: ## run all tests under the race detector
-	CGO_ENABLED=1 $(GO) test -race -shuffle=on ./...
+race: ## run all tests, the long ones shortened, under the race detector
+	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=20m ./...
 
 lint: ## check formatting, go vet, staticcheck
 	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \
