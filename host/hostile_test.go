@@ -66,7 +66,7 @@ func TestAbortCannotBeCaught(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, map[string]string{"x": "secret"})
 			r := b.run(ask{module: c.module, manifest: forbidden, steps: c.steps})
-			ended(t, r, "blocked", "violation", `the turn was blocked: read "x" refused: forbidden x`, "no grant allows it while that rule stands")
+			ended(t, r, "blocked", "violation", `the turn was blocked: the agent may not read "x" (forbidden x)`, "no grant allows it while that rule stands; nothing was published")
 			if v := r.Violation; v == nil || v.Subject != "x" || v.Turn != 1 {
 				t.Errorf("got violation %+v", v)
 			}
@@ -227,7 +227,7 @@ func TestClosedDescriptors(t *testing.T) {
 	w.start(0, body, read, create, c32(1), c32(300), c32(1), c32(320), call(write), call(exit))
 	b := newBench(t, map[string]string{"x": "secret"})
 	r := b.run(ask{module: w.bytes(), manifest: forbidden})
-	ended(t, r, "error", "exit", "the agent ended with exit status 8", "what it said is above, and in the ledger")
+	ended(t, r, "error", "exit", "the agent ended with exit status 8", "nothing was published; what the agent said is in the ledger")
 }
 
 // proc_exit ends the guest wherever it is called, and cannot be caught.

@@ -76,7 +76,9 @@ func limitInWords(name string, most int64) string {
 	case record.LimitListing:
 		return fmt.Sprintf("the agent listed a folder of more than %d names", most)
 	case record.LimitScratch:
-		return fmt.Sprintf("the agent put more than %s or %d files into /tmp", archive.Size(maxScratchBytes), maxScratchFiles)
+		return "the agent put more into /tmp than one turn may"
+	case record.LimitEvidence:
+		return fmt.Sprintf("the agent did so much with names so long that its evidence would have more than %s", size)
 	case record.LimitStderr:
 		return fmt.Sprintf("the agent wrote more than %s of messages", size)
 	}

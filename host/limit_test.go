@@ -1,17 +1,16 @@
 package host
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
 
 // ceiling is the hint where no manifest can help.
-const ceiling = "this is a ceiling of the host: the agent must do with less"
+const ceiling = "nothing was published; this is a ceiling of the host: the agent must do with less"
 
 func raise(name string) string {
-	return "raise limits." + name + " in the manifest, within the host's ceilings"
+	return "nothing was published; raise limits." + name + " in the manifest"
 }
 
 func TestLimits(t *testing.T) {
@@ -23,26 +22,26 @@ func TestLimits(t *testing.T) {
 		dig = append(dig, "mkdir "+deep[:at])
 	}
 	for _, c := range []struct {
-		name, limit, max, more, hint string
-		limits                       members
-		steps                        []string
+		name, limit, message, hint string
+		limits                     members
+		steps                      []string
 	}{
-		{"endless loop", "fuel", "100000000", "", raise("fuel"), members{"fuel": 100_000_000}, []string{"loop"}},
-		{"fuel by calls alone", "fuel", "100000000", "", raise("fuel"), members{"fuel": 100_000_000}, []string{"poke /nothing 100000000"}},
-		{"time", "time", "300ms", "", raise("time"), members{"time": "300ms", "fuel": 1 << 40}, []string{"loop"}},
-		{"time in calls", "time", "300ms", "", raise("time"), members{"time": "300ms", "fuel": 1 << 40}, []string{"poke /nothing 100000000"}},
-		{"memory", "memory", "32MiB", ", and the agent failed without more", raise("memory"), members{"memory": "32MiB"}, []string{"alloc 100"}},
-		{"endless recursion", "call_depth", "10000", "", raise("call_depth"), nil, []string{"recurse"}},
-		{"result", "result_bytes", "64KiB", "", raise("result_bytes"), members{"result_bytes": "64KiB"}, []string{"flood 65536", "say x"}},
-		{"output bytes", "output_bytes", "100KiB", "", raise("output_bytes"), members{"output_bytes": "100KiB"}, []string{"blow /out/x 60000", "blow /out/y 60000"}},
-		{"output size", "output_bytes", "64MiB", "", raise("output_bytes"), nil, []string{"sparse /out/x 1000000000000"}},
-		{"output files", "output_files", "5", "", raise("output_files"), members{"output_files": 5}, []string{"touch /out 6 0"}},
-		{"entries", "entries", "50", "", raise("entries"), members{"entries": 50}, []string{"probe /nothing 100"}},
-		{"open files", "open_files", "1024", "", ceiling, members{"output_files": 5000}, []string{"many /out 1025"}},
-		{"scratch bytes", "scratch", "1GiB", "", ceiling, nil, []string{"sparse /tmp/x 1073741825"}},
-		{"stderr", "stderr", "64MiB", "", ceiling, nil, []string{"shout 67108865"}},
-		{"evidence", "evidence", "55MiB", "", ceiling, nil, []string{"probe /tmp/" + strings.Repeat("x", 4000) + " 8000"}},
-		{"list of outputs", "evidence", "7MiB", "", ceiling, members{"output_files": 10000}, append(dig, "touch "+deep+" 500 200")},
+		{"endless loop", "fuel", "the agent used up its limit of 100000000 units of fuel", raise("fuel"), members{"fuel": 100_000_000}, []string{"loop"}},
+		{"fuel by calls alone", "fuel", "the agent used up its limit of 100000000 units of fuel", raise("fuel"), members{"fuel": 100_000_000}, []string{"poke /nothing 100000000"}},
+		{"time", "time", "the agent took longer than its limit of 300ms", raise("time"), members{"time": "300ms", "fuel": 1 << 40}, []string{"loop"}},
+		{"time in calls", "time", "the agent took longer than its limit of 300ms", raise("time"), members{"time": "300ms", "fuel": 1 << 40}, []string{"poke /nothing 100000000"}},
+		{"memory", "memory", "the agent failed when it was refused more memory than its limit of 32MiB", raise("memory"), members{"memory": "32MiB"}, []string{"alloc 100"}},
+		{"endless recursion", "call_depth", "the agent nested calls deeper than its limit of 10000", raise("call_depth"), nil, []string{"recurse"}},
+		{"result", "result_bytes", "the agent's result is longer than its limit of 64KiB", raise("result_bytes"), members{"result_bytes": "64KiB"}, []string{"flood 65536", "say x"}},
+		{"output bytes", "output_bytes", "the agent wrote more output than its limit of 100KiB", raise("output_bytes"), members{"output_bytes": "100KiB"}, []string{"blow /out/x 60000", "blow /out/y 60000"}},
+		{"output size", "output_bytes", "the agent wrote more output than its limit of 64MiB", raise("output_bytes"), nil, []string{"sparse /out/x 1000000000000"}},
+		{"output files", "output_files", "the agent made more files than its limit of 5", raise("output_files"), members{"output_files": 5}, []string{"touch /out 6 0"}},
+		{"entries", "entries", "the agent did more than its limit of 50 entries in the ledger holds", raise("entries"), members{"entries": 50}, []string{"probe /nothing 100"}},
+		{"open files", "open_files", "the agent held more than 1024 files open at once", ceiling, members{"output_files": 5000}, []string{"many /out 1025"}},
+		{"scratch bytes", "scratch", "the agent put more into /tmp than one turn may", ceiling, nil, []string{"sparse /tmp/x 1073741825"}},
+		{"stderr", "stderr", "the agent wrote more than 64MiB of messages", ceiling, nil, []string{"shout 67108865"}},
+		{"evidence", "evidence", "the agent did so much with names so long that its evidence would have more than 87MiB", ceiling, nil, []string{"probe /tmp/" + strings.Repeat("x", 4000) + " 12000"}},
+		{"list of outputs", "evidence", "the agent did so much with names so long that its evidence would have more than 7MiB", ceiling, members{"output_files": 10000}, append(dig, "touch "+deep+" 500 200")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, files)
@@ -53,7 +52,7 @@ func TestLimits(t *testing.T) {
 			started := time.Now()
 			r := b.run(ask{manifest: manifest, steps: append([]string{"write /out/first 1", "read /docs/a.md"}, c.steps...)})
 			t.Logf("%v, %d units of fuel", time.Since(started), r.Fuel)
-			ended(t, r, "error", "limit", fmt.Sprintf("the limit on %s was reached (%s)%s", c.limit, c.max, c.more), c.hint)
+			ended(t, r, "error", "limit", c.message, c.hint)
 			if r.Limit != c.limit {
 				t.Errorf("got limit %q, want %q", r.Limit, c.limit)
 			}
@@ -90,15 +89,18 @@ func TestFixedCeilings(t *testing.T) {
 	own := must(NewRunner(t.Context(), Config{CacheDir: must(sharedRunner())(t).cache.Dir()}))(t)
 	defer own.Close(t.Context())
 	own.ceiling.ListNames, own.ceiling.ScratchFiles = 5, 7
-	for _, c := range []struct{ name, limit, max, step string }{
-		{"listing of hidden names", "listing", "5", "list /docs"},
-		{"scratch files", "scratch", "7", "touch /tmp 8 0"},
+	for _, c := range []struct{ name, limit, message, step string }{
+		{"listing of hidden names", "listing", "the agent listed a folder of more than 5 names", "list /docs"},
+		{"scratch files", "scratch", "the agent put more into /tmp than one turn may", "touch /tmp 8 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t, map[string]string{"docs/1": "", "docs/2": "", "docs/3": "", "docs/4": "", "docs/5": "", "docs/6": ""})
 			b.runner = own
 			r := b.run(ask{manifest: grants([]string{"docs/x"}, nil, nil), steps: []string{c.step}})
-			ended(t, r, "error", "limit", "the limit on "+c.limit+" was reached ("+c.max+")", ceiling)
+			ended(t, r, "error", "limit", c.message, ceiling)
+			if r.Limit != c.limit {
+				t.Errorf("got limit %q, want %q", r.Limit, c.limit)
+			}
 		})
 	}
 }
@@ -115,17 +117,5 @@ func TestManyProbes(t *testing.T) {
 	}
 	if n := len(b.ops(r)); n > 10 {
 		t.Errorf("got %d entries", n)
-	}
-}
-
-func TestQuantities(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		n    int64
-		want string
-	}{{"time", 60_000, "60s"}, {"time", 1_500, "1500ms"}, {"memory", 1 << 28, "256MiB"}, {"output_bytes", 1000, "1000"}, {"fuel", 1 << 20, "1048576"}} {
-		if got := quantity(c.name, c.n); got != c.want {
-			t.Errorf("%s %d: got %s, want %s", c.name, c.n, got, c.want)
-		}
 	}
 }

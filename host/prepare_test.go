@@ -38,7 +38,7 @@ func TestRefusals(t *testing.T) {
 		{"work order", "", "a work order is called WO-, then letters, digits and hyphens", ask{turn: Turn{WorkOrder: "../x"}}},
 		{"far future", "no guest has a clock that shows the year 3000", "name a time from 1970 to 2261", ask{turn: Turn{AsOf: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)}}},
 		{"output pattern", `output "reports/[" has a [ without its ]`, `write \[ for the character itself`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "reports/[", Role: "r"}}}}},
-		{"output not granted", `output "docs/x.md" cannot be written: write "docs/x.md" refused: no grant of write`, "grant it in capabilities.write, or write to out/", ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "docs/x.md", Role: "r"}}}}},
+		{"output not granted", `output "docs/x.md" may not be written (no grant of write)`, `grant it: write: ["docs/x.md"]; or let the agent write to out/`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "docs/x.md", Role: "r"}}}}},
 		{"output twice", `output "out/x" is declared twice`, "declare it once", ask{manifest: writes("out/x"), turn: Turn{Outputs: []archive.Output{{Path: "out/x", Role: "r"}}}}},
 		{"role", `output "out/x" cannot have the role "a b"`, "say what it is for, with up to 64 letters, digits, and _ . -", ask{turn: Turn{Outputs: []archive.Output{{Path: "out/x", Role: "a b"}}}}},
 		{"input not granted", `input "secret": it is not granted`, `grant it: read: ["secret"]`, ask{manifest: readDocs, turn: Turn{Inputs: []string{"secret"}}}},

@@ -44,16 +44,16 @@ func TestResultKinds(t *testing.T) {
 func TestExitAndTrap(t *testing.T) {
 	b := newBench(t, nil)
 	r := b.run(ask{steps: []string{"say lost", "write /out/a x", "exit 3"}, manifest: writes("out/a")})
-	ended(t, r, "error", "exit", "the agent ended with exit status 3", "what it said is above, and in the ledger")
+	ended(t, r, "error", "exit", "the agent ended with exit status 3", "nothing was published; what the agent said is in the ledger")
 	if r.Exit == nil || *r.Exit != 3 {
 		t.Errorf("got exit %v, want 3", r.Exit)
 	}
 	r = b.run(ask{steps: []string{"panic of the guest"}})
-	ended(t, r, "error", "exit", "the agent ended with exit status 2", "what it said is above, and in the ledger")
+	ended(t, r, "error", "exit", "the agent ended with exit status 2", "nothing was published; what the agent said is in the ledger")
 
 	trap := newWasm(1).start(0, opUnreachable)
 	r = b.run(ask{module: trap.bytes()})
-	ended(t, r, "error", "trap", "the agent trapped: unreachable", "this is a fault of the agent's program")
+	ended(t, r, "error", "trap", "the agent trapped: unreachable", "nothing was published; this is a fault of the agent's program")
 	if r.Exit != nil {
 		t.Errorf("got exit %d, want none", *r.Exit)
 	}
@@ -241,22 +241,22 @@ func TestOutputs(t *testing.T) {
 		},
 		{
 			name: "missing", manifest: with(allowed, writes("out/r.md", "out/s.md")), steps: []string{"write /out/s.md S"},
-			status: "blocked", code: "missing_output", message: "the turn was blocked: out/r.md: it was declared and not written",
-			hint: "mark it optional in outputs if the agent may leave it out; nothing was published",
+			status: "blocked", code: "missing_output", message: `the turn was blocked: "out/r.md" was declared and not written`,
+			hint: "let the agent write it, or mark it optional in outputs; nothing was published",
 		},
 		{
 			name: "undeclared beneath out", manifest: with(allowed, writes("out/r.md")), steps: []string{"write /out/r.md R", "write /out/x X", "write /out/y Y"},
-			status: "blocked", code: "undeclared_write", message: "the turn was blocked: out/x: it was written and not declared",
-			hint: `declare "out/x" in outputs, or with --declare; nothing was published`,
+			status: "blocked", code: "undeclared_write", message: `the turn was blocked: "out/x" was written and not declared`,
+			hint: "declare it in outputs, or with --declare; nothing was published",
 		},
 		{
 			name: "granted and undeclared", manifest: allowed, steps: []string{"write /reports/new.md N"},
-			status: "blocked", code: "undeclared_write", message: "the turn was blocked: write \"reports/new.md\" refused: undeclared_write",
-			hint: `declare it: an entry of outputs with the path "reports/new.md", or --declare`,
+			status: "blocked", code: "undeclared_write", message: `the turn was blocked: the agent may write "reports/new.md", but the turn did not declare it`,
+			hint: "declare it in outputs, or with --declare; nothing was published",
 		},
 		{
 			name: "not granted", manifest: allowed, steps: []string{"write /docs/b.md N"},
-			status: "blocked", code: "violation", message: "the turn was blocked: write \"docs/b.md\" refused: no grant of write",
+			status: "blocked", code: "violation", message: `the turn was blocked: the agent may not write "docs/b.md" (no grant of write)`,
 			hint: `the smallest grant that would allow it: write: ["docs/b.md"]`,
 		},
 		{
@@ -264,17 +264,17 @@ func TestOutputs(t *testing.T) {
 		},
 		{
 			name: "dry run of what would be blocked", manifest: with(allowed, writes("out/r.md")), turn: Turn{DryRun: true},
-			status: "blocked", code: "missing_output", message: "the turn was blocked: out/r.md: it was declared and not written",
-			hint: "mark it optional in outputs if the agent may leave it out; nothing was published",
+			status: "blocked", code: "missing_output", message: `the turn was blocked: "out/r.md" was declared and not written`,
+			hint: "let the agent write it, or mark it optional in outputs; nothing was published",
 		},
 		{
 			name: "strict: undeclared read", manifest: allowed, steps: []string{"read /docs/a.md"}, turn: Turn{Strict: true},
-			status: "blocked", code: "violation", message: "the turn was blocked: read \"docs/a.md\" refused: strict: not a declared input",
-			hint: "no grant allows it while that rule stands",
+			status: "blocked", code: "violation", message: `the turn was blocked: the agent may read "docs/a.md", but a strict turn reads only what it declared`,
+			hint: "declare it in inputs, or with --input; nothing was published",
 		},
 		{
 			name: "strict: hidden open", manifest: allowed, steps: []string{"read /.editorconfig"}, turn: Turn{Strict: true},
-			status: "blocked", code: "violation", message: "the turn was blocked: read \".editorconfig\" refused: no grant of read",
+			status: "blocked", code: "violation", message: `the turn was blocked: the agent may not read ".editorconfig" (no grant of read)`,
 			hint: `the smallest grant that would allow it: read: [".editorconfig"]`,
 		},
 		{
@@ -283,8 +283,8 @@ func TestOutputs(t *testing.T) {
 		},
 		{
 			name: "forbidden read", manifest: grants([]string{"**"}, nil, []string{"docs/**"}), steps: []string{"read /docs/a.md", "say after"},
-			status: "blocked", code: "violation", message: "the turn was blocked: read \"docs/a.md\" refused: forbidden docs/**",
-			hint: "no grant allows it while that rule stands",
+			status: "blocked", code: "violation", message: `the turn was blocked: the agent may not read "docs/a.md" (forbidden docs/**)`,
+			hint: "no grant allows it while that rule stands; nothing was published",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -331,7 +331,7 @@ func TestTurnsOfOneSession(t *testing.T) {
 		return b.run(turn)
 	}
 	ok(t, next("write /out/n 1", "write /tmp/n 1"), "write /out/n: done\nwrite /tmp/n: done\n")
-	ended(t, next("write /out/n 2", "exit 1"), "error", "exit", "the agent ended with exit status 1", "what it said is above, and in the ledger")
+	ended(t, next("write /out/n 2", "exit 1"), "error", "exit", "the agent ended with exit status 1", "nothing was published; what the agent said is in the ledger")
 	r := next("read /out/n", "read /tmp/n", "append /out/n 3", "list /out")
 	ok(t, r, "read /out/n: 1\nread /tmp/n: open /tmp/n: No such file or directory\nappend /out/n: done\nlist /out: n\n")
 	if r.Number != 3 {
@@ -388,32 +388,32 @@ func TestInputChangedMeanwhile(t *testing.T) {
 			"declared",
 			[]string{"docs/a.md"},
 			[]string{"write /out/r R", "tell now"},
-			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", "docs/a.md: it was changed while the turn ran",
+			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", `"docs/a.md" was changed while the turn ran`,
 		},
 		{
 			"read", nil,
 			[]string{"read /docs/a.md", "tell now"},
-			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", "docs/a.md: it was changed while the turn ran",
+			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", `"docs/a.md" was changed while the turn ran`,
 		},
 		{
 			"read twice", nil,
 			[]string{"read /docs/a.md", "tell now", "read /docs/a.md"},
-			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", "docs/a.md: it was changed between two opens",
+			func(b *bench) { b.write("docs/a.md", "longer") }, "input_changed", `"docs/a.md" was changed between two opens`,
 		},
 		{
 			"gone", nil,
 			[]string{"read /docs/a.md", "tell now"},
-			func(b *bench) { os.Remove(b.workspace + "/docs/a.md") }, "input_changed", "docs/a.md: it is gone",
+			func(b *bench) { os.Remove(b.workspace + "/docs/a.md") }, "input_changed", `"docs/a.md" is gone`,
 		},
 		{
 			"target", nil,
 			[]string{"write /docs/a.md mine", "tell now"},
-			func(b *bench) { b.write("docs/a.md", "theirs") }, "conflict", "docs/a.md: it was changed since the turn first saw it",
+			func(b *bench) { b.write("docs/a.md", "theirs") }, "conflict", `"docs/a.md" was changed since the turn first saw it`,
 		},
 		{
 			"target appears", nil,
 			[]string{"write /out/r mine", "tell now"},
-			func(b *bench) { b.write(".agenthost/output/"+string(b.session.ID)+"/r", "theirs") }, "conflict", "out/r: it was made since the turn found it absent",
+			func(b *bench) { b.write(".agenthost/output/"+string(b.session.ID)+"/r", "theirs") }, "conflict", `"out/r" was made since the turn found it absent`,
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -510,7 +510,7 @@ func TestUnknownImports(t *testing.T) {
 	b := newBench(t, nil)
 	for range 2 { // the second turn shares what was made for the first
 		r := b.run(ask{module: w.bytes(), entry: members{"unknown_imports": "enosys"}})
-		ended(t, r, "error", "exit", "the agent ended with exit status 52", "what it said is above, and in the ledger")
+		ended(t, r, "error", "exit", "the agent ended with exit status 52", "nothing was published; what the agent said is in the ledger")
 		ops := b.ops(r)
 		if len(ops) != 2 || ops[0].Op != "call" || ops[0].Path != "wasi_snapshot_preview1.adapter_open" || ops[0].Decision != "hidden" || ops[1].Count != 1 {
 			t.Errorf("got %+v, want two calls of adapter_open", ops)

@@ -127,12 +127,10 @@ const (
 // ErrnoSuccess is the errno of an operation that was performed.
 const ErrnoSuccess = "success"
 
-// Bounds in bytes. A host ends a turn with CodeLimit before its entries in
-// exec.jsonl have more than MaxTurn together: evidence, which names a file at
-// most twice for each op on it, is then no longer than MaxEvidence, and every
-// turn can be ended.
+// Bounds in bytes. Evidence names what was read, written and hidden, so a host
+// bounds what a turn's operations come to there and ends the turn with CodeLimit
+// before they are more than MaxEvidence: every turn can be ended.
 const (
-	MaxTurn      = 48 << 20
 	MaxEvidence  = 96 << 20 // one entry of evidence.jsonl
 	MaxExecEntry = 8 << 20  // one entry of exec.jsonl
 )

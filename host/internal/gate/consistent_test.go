@@ -46,7 +46,7 @@ func (w *world) consistent() error {
 			files++
 		}
 	}
-	if got := w.staging.bytes + w.scratch.bytes; got != size && w.open == 0 || files != len(disk) {
+	if got := w.staging.bytes + w.scratch.bytes; got != size && len(w.files) == 0 || files != len(disk) {
 		return fmt.Errorf("the gate counts %d bytes in %d files, on disk are %d in %d", got, files, size, len(disk))
 	}
 	var failed error

@@ -91,7 +91,7 @@ func TestExpandRefuses(t *testing.T) {
 		},
 		"secret.txt":      {"it is not granted", `grant it: read: ["secret.txt"]`},
 		"absent.txt":      {"it is not granted", `grant it: read: ["absent.txt"]`},
-		"docs/no/n.md":    {`it may not be read: read "docs/no/n.md" refused: forbidden docs/no/**`, "declare only what the package may read"},
+		"docs/no/n.md":    {`it may not be read (forbidden docs/no/**)`, "declare only what the package may read"},
 		"docs/link.md":    {link, "declare the file it leads to"},
 		"docs/away":       {link, "declare the file it leads to"},
 		"docs/away/x":     {"a symbolic link is on the way to it, and links are not followed", "declare the file by the name it has without links"},

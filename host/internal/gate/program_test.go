@@ -158,8 +158,8 @@ func runProgram(t testing.TB, data []byte) {
 	for _, f := range p.files {
 		f.Close()
 	}
-	if w.open != 0 || w.copied != 0 {
-		t.Errorf("%d descriptors are open, %d bytes copied", w.open, w.copied)
+	if len(w.files) != 0 || w.copied != 0 {
+		t.Errorf("%d descriptors are open, %d bytes copied", len(w.files), w.copied)
 	}
 	if err := w.consistent(); err != nil {
 		t.Error(err)

@@ -157,8 +157,8 @@ func TestLargeDigest(t *testing.T) {
 				t.Errorf("%s: %+v", how, d)
 			}
 		}
-		if len(w.pending) != 0 || w.open != 0 && how != "left open" {
-			t.Errorf("%s: %d pending, %d open", how, len(w.pending), w.open)
+		if len(w.pending) != 0 || len(w.files) != 0 && how != "left open" {
+			t.Errorf("%s: %d pending, %d open", how, len(w.pending), len(w.files))
 		}
 	}
 }

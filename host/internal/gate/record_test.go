@@ -228,7 +228,9 @@ func TestEvidenceCeiling(t *testing.T) {
 				if len(filepath.Base(p)) < 256 && strings.HasPrefix(p, "docs") && !strings.Contains(p, "/n") {
 					w.write(w.at(p), "x")
 					w.Open(WASI, p, Read)
-					w.open = 0
+					for f := range w.files {
+						f.Close()
+					}
 				}
 			}
 		})
@@ -241,7 +243,7 @@ func TestEvidenceCeiling(t *testing.T) {
 
 // consistentEvidence writes the evidence of the turn down and measures it.
 func (w *world) consistentEvidence(most int64) error {
-	w.open, w.limited = 1, true // descriptors were left open
+	w.limited = true
 	if err := w.consistent(); err != nil {
 		return err
 	}

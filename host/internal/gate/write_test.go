@@ -258,7 +258,7 @@ func TestOpenAfterLoss(t *testing.T) {
 	equal(t, "both count", []int64{w.staging.files, w.staging.bytes}, "[2 15]")
 	b.Close()
 	equal(t, "one counts", []int64{w.staging.files, w.staging.bytes}, "[1 8]")
-	equal(t, "descriptors", w.open, 0)
+	equal(t, "descriptors", len(w.files), 0)
 }
 
 // TestMkdir stages folders.
