@@ -78,7 +78,7 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 			err = &gate.HostError{Doing: "close the guest", Err: closing}
 		}
 	}
-	e.err, e.exit = exitOf(err)
+	e.exit, e.err = exitOf(err)
 	e.stdout, e.memory, e.grown = out.Bytes(), int64(mem.peak), mem.refused
 	return e
 }
@@ -126,14 +126,14 @@ func (p *Prepared) moduleConfig(g *gate.Gate, s start, out, errs interface{ Writ
 }
 
 // exitOf takes the exit status out of the error a guest ended with.
-func exitOf(err error) (error, *int64) {
+func exitOf(err error) (*int64, error) {
 	var exit *sys.ExitError
 	if errors.As(err, &exit) {
 		code := int64(exit.ExitCode())
-		return nil, &code
+		return &code, nil
 	}
 	if err == nil {
-		return nil, new(int64)
+		return new(int64), nil
 	}
-	return err, nil
+	return nil, err
 }

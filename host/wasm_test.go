@@ -94,11 +94,6 @@ func forever(body ...any) []byte {
 	return code(opLoop, opEmpty, code(body...), opBr, 0, opEnd)
 }
 
-// times repeats its body n times, counting in a local.
-func times(local int, n int64, body ...any) []byte {
-	return code(c32(n), set(local), opLoop, opEmpty, code(body...), get(local), c32(-1), opAdd, opTee, local, opBrIf, 0, opEnd)
-}
-
 func (w *wasm) typ(params, results string) int {
 	t := code(0x60, uleb(uint64(len(params))), params, uleb(uint64(len(results))), results)
 	for i, other := range w.types {

@@ -78,7 +78,9 @@ func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, e
 	switch cause := context.Cause(ctx); {
 	case cause == errTooLong && stdout.started():
 		return nil, &ModuleError{StageBounds, fmt.Sprintf("compiling it takes longer than %s", c.bounds.Time)}
-	case cause != nil && cause != errTooLong && cause != errNoHelper:
+	case cause == errNoHelper:
+		return nil, fmt.Errorf("compile in a child: %s %w", name, errNoHelper)
+	case cause != nil && cause != errTooLong:
 		return nil, cause
 	case !stdout.started():
 		return nil, fmt.Errorf("compile in a child: %s %w%s", name, errNoHelper, because(err, stderr.text()))

@@ -128,7 +128,11 @@ var verbs = map[string]func(words []string){
 	},
 	"flood": func(w []string) { flood(os.Stdout, number(w[0])) },
 	"shout": func(w []string) { flood(os.Stderr, number(w[0])) },
-	"blow":  func(w []string) { f, err := os.Create(w[0]); report("create", w[0], "done", err); flood(f, number(w[1])) },
+	"blow": func(w []string) {
+		f, err := os.Create(w[0])
+		report("create", w[0], "done", err)
+		flood(f, number(w[1]))
+	},
 	"sparse": func(w []string) {
 		f, err := os.Create(w[0])
 		if err == nil {
