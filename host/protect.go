@@ -34,10 +34,7 @@ func (c Config) Never(workspace string, pol *policy.Policy, protected []string) 
 	}
 	var patterns []string
 	for _, name := range own {
-		path, err := realPath(name)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
+		path, err := placeOf(name) // the root may be made after this
 		if err != nil {
 			return nil, fmt.Errorf("find %s, which no guest may see: %w", name, err)
 		}
@@ -61,6 +58,19 @@ func realPath(path string) (string, error) {
 		return "", err
 	}
 	return filepath.EvalSymlinks(path)
+}
+
+// placeOf is realPath of what may not exist yet.
+func placeOf(path string) (string, error) {
+	rest := ""
+	for {
+		real, err := realPath(path)
+		if parent := filepath.Dir(path); errors.Is(err, fs.ErrNotExist) && parent != path {
+			path, rest = parent, filepath.Join(filepath.Base(path), rest)
+			continue
+		}
+		return filepath.Join(real, rest), err
+	}
 }
 
 // within returns the name of path in folder, "." for folder itself, and whether
