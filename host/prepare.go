@@ -135,6 +135,9 @@ func checkRequest(t *Turn) error {
 		if t.Prompt != "" {
 			return &RequestError{"a query and a prompt were given", "give one of them"}
 		}
+		if len(bytes.TrimSpace(t.Query)) == 0 {
+			return &RequestError{"the query is empty", "give one JSON value, or use --prompt for plain text"}
+		}
 		if !json.Valid(t.Query) || !utf8.Valid(t.Query) {
 			return &RequestError{"the query is not JSON: " + jsonFault(t.Query), `write it as JSON, such as '{"topic":"docs"}', or use --prompt for plain text`}
 		}
@@ -152,7 +155,7 @@ func checkRequest(t *Turn) error {
 	}
 	if t.WorkOrder != "" {
 		if err := archive.CheckID("WO", t.WorkOrder); err != nil {
-			return &RequestError{err.Error(), "a work order is called WO-, then letters, digits and hyphens"}
+			return &RequestError{fmt.Sprintf("the work order %.120q is not an id", t.WorkOrder), "say WO- and up to 100 letters, digits and hyphens"}
 		}
 	}
 	return nil

@@ -140,7 +140,7 @@ func (p *program) policyCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	op, err := parseRight(given[1])
+	op, err := parseRight("", given[1])
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func (p *program) policyCheck(c *cli.Context) error {
 func narrowing(c *cli.Context) (policy.Narrow, error) {
 	narrow := policy.Narrow{Forbid: c.StringSlice("forbid")}
 	for _, right := range c.StringSlice("without") {
-		op, err := parseRight(right)
+		op, err := parseRight("--without ", right)
 		if err != nil {
 			return narrow, err
 		}
@@ -196,11 +196,13 @@ func narrowing(c *cli.Context) (policy.Narrow, error) {
 	return narrow, nil
 }
 
-func parseRight(word string) (capability.Op, error) {
+// parseRight reads the name of a right. Flag is what stands before it, for the
+// message.
+func parseRight(flag, word string) (capability.Op, error) {
 	for _, op := range []capability.Op{capability.Read, capability.Write, capability.Execute} {
 		if word == string(op) {
 			return op, nil
 		}
 	}
-	return "", usageError(fmt.Sprintf("%q is not a right", word), "one of read, write, execute")
+	return "", usageError(fmt.Sprintf("%s%q is not a right", flag, word), "one of read, write, execute")
 }

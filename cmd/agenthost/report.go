@@ -162,7 +162,12 @@ func makeOutput(dir string) (made, error) {
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		missing.undo()
-		return nil, usageError("-o: "+err.Error(), "name a folder that can be made or written with -o DIR")
+		why := err
+		var path *fs.PathError
+		if errors.As(err, &path) {
+			why = path.Err
+		}
+		return nil, usageError(fmt.Sprintf("-o %s: %v", dir, why), "name a folder that can be made or written with -o DIR")
 	}
 	return missing, nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -81,7 +82,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	for _, name := range c.StringSlice("library") {
 		lib, err := archive.OpenPath(name)
 		if err != nil {
-			return openError(name, err)
+			return openLibraryError(name, err)
 		}
 		defer lib.Close()
 		turn.Libraries = append(turn.Libraries, lib)
@@ -122,6 +123,15 @@ func openAgent(name string) (*archive.Package, error) {
 		hint = "did you mean " + name + ".tar.gz?"
 	}
 	return nil, usageError(name+": no such file or folder, and packages cannot be run by their id: that comes with the control plane", hint)
+}
+
+// openLibraryError says that it was a library that could not be opened.
+func openLibraryError(name string, err error) error {
+	var f *failure
+	if err = openError(name, err); errors.As(err, &f) {
+		f.message = "--library " + f.message
+	}
+	return err
 }
 
 // turnOf reads the flags that say what the agent is asked.
@@ -219,7 +229,7 @@ func planeOf(flag string, m archive.Manifest) (string, error) {
 func (p *program) recover(ctx context.Context, root *session.Root) error {
 	findings, err := root.Recover(ctx)
 	if err != nil {
-		return err
+		return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
 	}
 	for _, f := range findings {
 		p.term.note("agenthost: recovery: %s", f.Message)
@@ -345,22 +355,30 @@ func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Pa
 		return usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
 	}
 	if err != nil {
-		return err
+		return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
 	}
 	result, err := prepared.Run(ctx, s)
 	guest.Close()
 	if err != nil {
-		return errors.Join(err, s.Leave())
+		return rootError(errors.Join(err, s.Leave()), "the next run in this root finds out how the turn ended, and finishes or takes back what it began")
 	}
-	if err := s.Close(); err != nil {
-		return err
-	}
+	closed := rootError(s.Close(), "the turn has ended as it says; only that its session did is not on record")
+	var copied error
 	if output != "" {
-		if err := copyOutput(root, result, output); err != nil {
-			return err
+		if copied = copyOutput(root, result, output); copied != nil {
+			output = ""
 		}
 	}
-	return p.report(root, plane, result, output)
+	return cmp.Or(p.report(root, plane, result, output), copied, closed)
+}
+
+// rootError gives the user a way out where the root could not be read or
+// written; nil if err is.
+func rootError(err error, hint string) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &failure{message: err.Error(), hint: hint, code: exitHost, err: err}
 }
 
 // identify makes the id and the seed of a new session. Where both its clock and

@@ -58,7 +58,7 @@ func OpenPath(path string) (*Package, error) {
 		return FromFolder(path)
 	}
 	if !info.Mode().IsRegular() {
-		return nil, &PackageError{What: path + " is neither a file nor a folder"}
+		return nil, &PackageError{What: path + " is neither a file nor a folder", Hint: "name a package, its folder, or a WebAssembly module"}
 	}
 	f, err := os.Open(path)
 	if err != nil {

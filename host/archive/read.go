@@ -242,6 +242,7 @@ func (p *Package) checkEntry() error {
 		return &ManifestError{
 			Where: "limits.memory",
 			What:  fmt.Sprintf("%s, but the module begins with %s", most, Size(int64(m.Memory.Min)*wasmPage)),
+			Hint:  "raise it, or build the module with less memory",
 		}
 	}
 	return nil

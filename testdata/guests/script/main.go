@@ -34,6 +34,7 @@ var verbs = map[string]verb{
 	"append":   {2, open(os.O_APPEND)}, // NAME TEXT
 	"create":   {2, open(os.O_EXCL)},   // NAME TEXT, unless it is there
 	"truncate": {2, truncate},          // NAME BYTES
+	"fill":     {2, fill},              // NAME KIB
 	"stat":     {1, stat},              // is it there?
 	"list":     {1, list},              // the names in a folder
 	"mkdir":    {1, func(w []string) (string, error) { return "", os.Mkdir(w[0], 0o755) }},
@@ -141,6 +142,10 @@ func truncate(w []string) (string, error) {
 		return "", err
 	}
 	return "", errors.Join(f.Truncate(int64(number(w[1]))), f.Close())
+}
+
+func fill(w []string) (string, error) {
+	return "", os.WriteFile(w[0], make([]byte, number(w[1])<<10), 0o644)
 }
 
 func stat(w []string) (string, error) {
