@@ -8,12 +8,11 @@
 package main
 
 import (
-	"encoding/hex"
 	"errors"
 	"io"
 	"io/fs"
 	"os"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -217,7 +216,7 @@ func request([]string) (string, error) {
 
 func environ([]string) (string, error) {
 	env := os.Environ()
-	sort.Strings(env)
+	slices.Sort(env)
 	return strings.Join(env, " "), nil
 }
 
@@ -240,9 +239,13 @@ func random([]string) (string, error) {
 }
 
 func printHex(w []string) (string, error) {
-	b, err := hex.DecodeString(w[0])
-	if err != nil {
-		return "", err
+	var b []byte
+	for i := 0; i+1 < len(w[0]); i += 2 {
+		n, err := strconv.ParseUint(w[0][i:i+2], 16, 8)
+		if err != nil {
+			return "", err
+		}
+		b = append(b, byte(n))
 	}
 	return quiet(os.Stdout.Write(b))
 }
