@@ -102,7 +102,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
 		return err
 	}
-	if err := p.accept(pkg, &turn, c.String("accept")); err != nil {
+	if err := p.accept(ctx, pkg, &turn, c.String("accept")); err != nil {
 		return err
 	}
 	turn.Protected = protectedBy(root)
@@ -248,9 +248,9 @@ func protectedBy(root *session.Root) []string {
 
 // accept finds out whether the package may do what leaves the root, where it
 // asks for that.
-func (p *program) accept(pkg *archive.Package, turn *host.Turn, digest string) error {
+func (p *program) accept(ctx context.Context, pkg *archive.Package, turn *host.Turn, digest string) error {
 	if digest != "" {
-		if err := checkAccepted(digest, pkg); err != nil {
+		if err := p.checkAccepted(digest, pkg); err != nil {
 			return err
 		}
 		turn.Narrow.Accepted, turn.Accepted = true, "flag"
@@ -264,16 +264,24 @@ func (p *program) accept(pkg *archive.Package, turn *host.Turn, digest string) e
 		return nil
 	}
 	if p.asks() {
-		if p.ask(pkg) {
+		yes, err := p.ask(ctx, pkg)
+		if err != nil {
+			return err
+		}
+		if yes {
 			turn.Narrow.Accepted, turn.Accepted = true, "terminal"
 			return nil
 		}
 	}
-	f := &failure{
-		message: fmt.Sprintf("%s asks to execute commands and was not accepted", pkg.Manifest.ID),
-		hint:    fmt.Sprintf("accept it with --accept %s, or run it with --without execute", short(pkg.Digest)),
-		code:    exitRefused,
-	}
+	return p.notAccepted(
+		fmt.Sprintf("%s asks to execute commands and was not accepted", pkg.Manifest.ID),
+		fmt.Sprintf("accept it with --accept %s, or run it with --without execute", short(pkg.Digest)),
+	)
+}
+
+// notAccepted refuses the package.
+func (p *program) notAccepted(message, hint string) error {
+	f := &failure{message: message, hint: hint, code: exitRefused}
 	if p.json {
 		return p.envelope(host.Envelope{
 			Status: record.StatusRefused, Code: record.CodeNotAccepted, Published: []host.Published{},
@@ -283,7 +291,8 @@ func (p *program) accept(pkg *archive.Package, turn *host.Turn, digest string) e
 	return f
 }
 
-func checkAccepted(digest string, pkg *archive.Package) error {
+// checkAccepted refuses a digest that is not the package's.
+func (p *program) checkAccepted(digest string, pkg *archive.Package) error {
 	given := strings.TrimPrefix(strings.ToLower(digest), "sha256:")
 	want := strings.TrimPrefix(pkg.Digest.String(), "sha256:")
 	switch {
@@ -292,10 +301,10 @@ func checkAccepted(digest string, pkg *archive.Package) error {
 	case len(given) < 12:
 		return usageError(fmt.Sprintf("--accept %q is too short to name a package", digest), "give at least 12 digits of the package's digest; agenthost package inspect shows it")
 	case !strings.HasPrefix(want, given):
-		return &failure{
-			message: fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
-			hint:    "the package changed since it was looked at: inspect it again before accepting it", code: exitRefused,
-		}
+		return p.notAccepted(
+			fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
+			"the package changed since it was looked at: inspect it again before accepting it",
+		)
 	}
 	return nil
 }
@@ -306,15 +315,28 @@ func (p *program) asks() bool {
 	return ok && p.term.errIsTTY && isTTY(in)
 }
 
-// ask shows what a package may do and waits for yes or no.
-func (p *program) ask(pkg *archive.Package) bool {
+// ask shows what a package may do and waits for yes or no, or for a signal.
+func (p *program) ask(ctx context.Context, pkg *archive.Package) (bool, error) {
 	p.term.diagnostic("", fmt.Sprintf("%s %s", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
 	for _, right := range archive.Describe(pkg.Manifest) {
 		p.term.diagnostic("", "  "+escape(right))
 	}
 	fmt.Fprintf(p.term.stderr, "accept %s for this run? [y/N] ", short(pkg.Digest))
-	answer, err := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
-	return err == nil && (strings.TrimSpace(answer) == "y" || strings.TrimSpace(answer) == "yes")
+	answer := make(chan string, 1)
+	go func() {
+		line, err := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
+		if err != nil {
+			line = ""
+		}
+		answer <- strings.TrimSpace(line)
+	}()
+	select {
+	case line := <-answer:
+		return line == "y" || line == "yes", nil
+	case <-ctx.Done():
+		fmt.Fprintln(p.term.stderr)
+		return false, ctx.Err()
+	}
 }
 
 // runIn prepares the turn, opens a session for it, runs it, and tells how it
