@@ -185,7 +185,7 @@ func TestModuleInPackage(t *testing.T) {
 		t.Errorf("the module is %q, %v", module, err)
 	}
 	_, err := FromFolder(folder(t, "manifest.json", base(`, "limits": {"memory": "64KiB"}`+entry), "bin/agent.wasm", guest))
-	wantError(t, "memory", err, `manifest.json: limits.memory: 64KiB, but the module begins with 128KiB`)
+	wantError(t, "memory", err, `manifest.json: limits.memory: 64KiB, but the module begins with 128KiB; raise it, or build the module with less memory`)
 	_, err = FromFolder(folder(t, "manifest.json", base(`, "entry": {"module": "bin"}`), "bin/agent.wasm", guest))
 	wantError(t, "a folder", err, `manifest.json: entry.module: no file "bin" in the package; build it first, or leave entry out of a library`)
 
