@@ -242,7 +242,7 @@ func (r *run) publish(ctx context.Context, e ending, publications []record.Publi
 	r.result.Published, r.result.Output = publications, e.output()
 	r.result.Exec = r.session.Exec.Head()
 	for _, f := range findings {
-		r.result.Message, r.result.Hint = f.Message, "the turn is committed; `agenthost verify` tells what it published"
+		r.result.Message, r.result.Hint = f.String(), "the turn is committed; agenthost session show tells what it was to publish"
 	}
 	return nil
 }

@@ -232,7 +232,10 @@ func (p *program) recover(ctx context.Context, root *session.Root) error {
 		return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
 	}
 	for _, f := range findings {
-		p.term.note("agenthost: recovery: %s", f.Message)
+		p.term.failure(&failure{
+			message: "recovery: " + f.String(),
+			hint:    fmt.Sprintf("agenthost session show %s tells what the turn was to publish", f.Session),
+		})
 	}
 	return nil
 }
