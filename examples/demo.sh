@@ -17,7 +17,12 @@ run() {
 	want=$1
 	shift
 	printf '$ agenthost'
-	printf ' %s' "$@"
+	for word in "$@"; do
+		case $word in
+		*[!A-Za-z0-9_./=@-]*) printf " '%s'" "$word" ;;
+		*) printf ' %s' "$word" ;;
+		esac
+	done
 	printf '\n'
 	"$agenthost" "$@" 2>&1
 	got=$?
