@@ -31,6 +31,7 @@ func TestMain(m *testing.M) {
 //	unchanged DIR           DIR is as it was at the snapshot: names, modes, times, contents
 //	flip FILE OFFSET        changes one bit of one byte
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
+//	readme LANGUAGE FILE            writes the first block of that language in README.md to FILE
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
 //	digest VAR FILE         sets VAR to the first 12 digits of a package's digest, and VARALL to all
 //	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
@@ -71,6 +72,7 @@ func TestScript(t *testing.T) {
 			"module":    scriptModule,
 			"agent":     scriptAgent,
 			"digest":    scriptDigest,
+			"readme":    scriptReadme,
 			"disk":      scriptDisk,
 			"json":      scriptJSON,
 		},
