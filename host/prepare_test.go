@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/policy"
 )
@@ -35,7 +36,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{"prompt not UTF-8", "the prompt is not UTF-8", "write it as UTF-8 text", ask{turn: Turn{Prompt: "\xff"}}},
 		{"argument with NUL", `argument "a\x00b" cannot be passed to a guest`, "arguments are UTF-8 without NUL", ask{turn: Turn{Args: []string{"a\x00b"}}}},
-		{"work order", "", "a work order is called WO-, then letters, digits and hyphens", ask{turn: Turn{WorkOrder: "../x"}}},
+		{"work order", "", "say WO- and up to 100 letters, digits and hyphens", ask{turn: Turn{WorkOrder: "../x"}}},
 		{"far future", "no guest has a clock that shows the year 3000", "name a time from 1970 to 2261", ask{turn: Turn{AsOf: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)}}},
 		{"output pattern", `output "reports/[" has a [ without its ]`, `write \[ for the character itself`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "reports/[", Role: "r"}}}}},
 		{"output not granted", `output "docs/x.md" may not be written (no grant of write)`, `grant it: write: ["docs/x.md"]; or let the agent write to out/`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "docs/x.md", Role: "r"}}}}},
@@ -129,9 +130,6 @@ func TestLimitsOnlyLower(t *testing.T) {
 // What belongs to the host and lies in the workspace is neither seen nor written.
 func TestHostsOwnFolders(t *testing.T) {
 	b := newBench(t, map[string]string{"keys/host": "k", "a*b/[x]": "y", "tmp/z": "z"})
-	exe := must(os.Executable())(t)
-	inside := must(filepath.Rel(b.workspace, exe))(t)
-	t.Log(inside)
 	cache := filepath.Join(b.workspace, "sub", "cache")
 	own := must(NewRunner(t.Context(), Config{CacheDir: cache}))(t)
 	defer own.Close(t.Context())
@@ -149,6 +147,22 @@ func TestHostsOwnFolders(t *testing.T) {
 		r := b.run(ask{manifest: everything, turn: turn, steps: []string{"write /" + path + " x"}})
 		if r.Status != "blocked" || r.Code != "violation" || r.Violation.Subject != path {
 			t.Errorf("%s: got %s %s %s", path, r.Status, r.Code, r.Message)
+		}
+	}
+}
+
+// This program is one of them: it is what modules are compiled with.
+func TestProgramInTheWorkspace(t *testing.T) {
+	b := newBench(t, nil)
+	exe := must(filepath.EvalSymlinks(must(os.Executable())(t)))(t)
+	p := b.prepare(ask{manifest: grants([]string{"**"}, []string{"**"}, nil), turn: Turn{Workspace: filepath.Dir(exe)}})
+	defer p.Close()
+	for _, op := range []capability.Op{capability.Read, capability.Write} {
+		if _, err := p.enforcer.Check(op, filepath.Base(exe)); err == nil {
+			t.Errorf("%s of the program is granted", op)
+		}
+		if _, err := p.enforcer.Check(op, "another"); err != nil {
+			t.Errorf("%s of another file: %v", op, err)
 		}
 	}
 }
