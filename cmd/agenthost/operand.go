@@ -62,6 +62,9 @@ func (p *program) openRoot() (*session.Root, error) {
 	case err == nil:
 		return root, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENOTDIR):
+		if info, serr := os.Stat(p.workspaceFolder()); serr == nil && info.IsDir() {
+			return nil, &failure{message: err.Error(), hint: "name a folder with --root", code: exitUsage, err: err}
+		}
 		return nil, &failure{message: err.Error(), hint: "name an existing folder with --workspace", code: exitUsage, err: err}
 	}
 	return nil, &failure{message: err.Error(), hint: "name another folder with --workspace or --root", code: exitUsage, err: err}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -96,6 +97,9 @@ func (p *program) runTurn(c *cli.Context) error {
 		return err
 	}
 	defer root.Close()
+	if in := filepath.Dir(root.Path()); !isFolder(in) {
+		return usageError(fmt.Sprintf("--root %s: there is no folder %s to make it in", p.root, forPeople(in)), "make that folder first, or name another root with --root")
+	}
 	if err := p.recover(ctx, root); err != nil {
 		return err
 	}
@@ -225,6 +229,11 @@ func planeOf(flag string, m archive.Manifest) (string, error) {
 	return "", usageError(fmt.Sprintf("--plane %q is not a plane", plane), "one of "+strings.Join(session.Planes(), ", "))
 }
 
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
 // recover finishes what an earlier process began in the root.
 func (p *program) recover(ctx context.Context, root *session.Root) error {
 	findings, err := root.Recover(ctx)
@@ -352,8 +361,11 @@ func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Pa
 			p.term.progress("compiling %s, once …", id)
 		}
 	}})
-	if err != nil {
+	switch {
+	case errors.Is(err, errors.ErrUnsupported):
 		return err
+	case err != nil:
+		return rootError(err, "compiled modules are kept in the user's cache folder, which must be yours alone; XDG_CACHE_HOME names another one")
 	}
 	defer runner.Close(context.WithoutCancel(ctx))
 	prepared, err := runner.Prepare(ctx, pkg, turn)

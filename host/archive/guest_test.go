@@ -227,7 +227,7 @@ func TestFromModule(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := OpenPath(path)
-	wantError(t, "library", err, `package: module "agent.wasm": it exports no _start; build a program with a main function, not a library`)
+	wantError(t, "library", err, `library.wasm: package: module "agent.wasm": it exports no _start; build a program with a main function, not a library`)
 }
 
 func TestOpenPath(t *testing.T) {

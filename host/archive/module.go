@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,8 +24,12 @@ func FromModule(path string) (*Package, error) {
 	if err != nil {
 		return nil, err
 	}
-	name := strings.TrimSuffix(filepath.Base(path), filepath.Ext(path))
-	return fromWasm(name, wasm)
+	name := filepath.Base(path)
+	p, err := fromWasm(strings.TrimSuffix(name, filepath.Ext(name)), wasm)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
 }
 
 func fromWasm(name string, wasm []byte) (*Package, error) {
