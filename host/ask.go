@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/record"
 )
@@ -13,14 +14,20 @@ type Answer struct {
 	Allowed bool
 	Entry   record.Op // that its operation would leave in the ledger
 	Grant   string    // the rule that permits it, empty where none is needed
+
+	SmallestGrant string // that would have permitted it, empty where none would
 }
 
-// Ask says how the gate would answer an agent that opens path, for reading or
-// writing, with the rights of enforcer. It is the judgement that runs while an
-// agent does.
-func Ask(enforcer *capability.Enforcer, op capability.Op, path string) Answer {
-	a := gate.Ask(enforcer, op, path)
-	return Answer{Allowed: a.Allowed(), Entry: a.Entry, Grant: a.Grant}
+// Ask says how the gate would answer the agent of pkg if it opened path, for
+// reading or for writing anew, with the rights of enforcer, which is not bound to
+// a session. What answers is what runs while an agent does; whether the file is
+// there is not asked.
+func Ask(enforcer *capability.Enforcer, pkg *archive.Package, op capability.Op, path string) (Answer, error) {
+	a, err := gate.Ask(gate.Question{Enforcer: enforcer, Package: pkg, Op: op, Path: path})
+	if err != nil {
+		return Answer{}, err
+	}
+	return Answer{Allowed: a.Allowed(), Entry: a.Entry, Grant: a.Grant, SmallestGrant: a.SmallestGrant}, nil
 }
 
 // AskExec says how the gate would answer an agent that runs argv.
@@ -30,7 +37,8 @@ func AskExec(enforcer *capability.Enforcer, argv []string) Answer {
 	var v *capability.Violation
 	if errors.As(err, &v) {
 		entry.Decision, entry.Rule, entry.SmallestGrant, entry.Errno = record.Violated, v.Rule, v.SmallestGrant, "perm"
-		return Answer{Entry: entry}
+		entry.Right = string(capability.Execute)
+		return Answer{Entry: entry, SmallestGrant: v.SmallestGrant}
 	}
 	return Answer{Allowed: true, Entry: entry, Grant: grant.Pattern}
 }

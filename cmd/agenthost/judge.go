@@ -6,6 +6,7 @@ import (
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -24,18 +25,20 @@ type verdict struct {
 
 // judge asks the host what an agent would be answered. Names are those of the
 // workspace, or as the agent sees them, with "/" in front.
-func judge(e *capability.Enforcer, op capability.Op, words []string) (verdict, error) {
+func judge(e *capability.Enforcer, pkg *archive.Package, op capability.Op, words []string) (verdict, error) {
 	v := verdict{Op: op, Subject: words[0]}
 	var a host.Answer
+	var err error
 	if op == capability.Execute {
 		v.Subject = capability.Command(words).String()
 		a = host.AskExec(e, words)
 	} else {
-		a = host.Ask(e, op, words[0])
+		if a, err = host.Ask(e, pkg, op, words[0]); err != nil {
+			return v, err
+		}
 	}
 	v.Allowed, v.Decision, v.Grant = a.Allowed, a.Entry.Decision, a.Grant
-	v.Rule, v.SmallestGrant = a.Entry.Rule, a.Entry.SmallestGrant
-	var err error
+	v.Rule, v.SmallestGrant = a.Entry.Rule, a.SmallestGrant
 	v.Entry, err = ledger.Encode(a.Entry)
 	return v, err
 }
@@ -43,7 +46,10 @@ func judge(e *capability.Enforcer, op capability.Op, words []string) (verdict, e
 // showVerdict prints a verdict for people.
 func (p *program) showVerdict(v verdict) {
 	why := v.Rule
-	if v.Grant != "" {
+	switch {
+	case v.Rule == record.CodeUndeclaredWrite:
+		why = "granted by " + v.Grant + ", but no output declares it"
+	case v.Grant != "":
 		why = "granted by " + v.Grant
 	}
 	word := map[bool]string{true: "allowed", false: "refused"}[v.Allowed]

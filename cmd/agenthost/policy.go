@@ -165,7 +165,7 @@ func (p *program) policyCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	v, err := judge(enforcer, op, given[2:])
+	v, err := judge(enforcer, pkg, op, given[2:])
 	if err != nil {
 		return err
 	}

@@ -249,13 +249,14 @@ func (p *program) recover(ctx context.Context, root *session.Root) error {
 	return nil
 }
 
-// protectedBy is what of the root a guest may never see where root and workspace
-// are one folder.
+// protectedBy is what of the root a guest may never see: all of it, but for a
+// control plane that is the workspace itself, of which the capability rules
+// already keep sessions apart.
 func protectedBy(root *session.Root) []string {
-	if !root.Control() {
-		return []string{root.Path()}
+	if name, _ := root.Inside(); root.Control() && name == "." {
+		return []string{root.Path() + "/control", root.Path() + "/FORMAT"}
 	}
-	return []string{root.Path() + "/control"}
+	return []string{root.Path()}
 }
 
 // accept finds out whether the package may do what leaves the root, where it

@@ -1,42 +1,78 @@
 package gate
 
 import (
+	"context"
+
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
 )
 
 // anySession stands for the id of a session that does not exist yet.
 const anySession = "<session_id>"
 
+// A Question is an open that an agent might try.
+type Question struct {
+	Enforcer *capability.Enforcer // not bound to a session
+	Package  *archive.Package     // whose agent it is: its outputs are what is declared
+	Op       capability.Op        // Read, or Write: creating the file or writing it anew
+	Path     string
+}
+
 // An Answer is what a guest would be told.
 type Answer struct {
 	Entry record.Op // that its operation would leave in the ledger
 	Grant string    // the pattern that permits it, empty where none is needed
+
+	SmallestGrant string // that would have permitted it, empty where none would
 }
 
 // Allowed reports whether the operation would be performed.
 func (a Answer) Allowed() bool { return a.Entry.Errno == Success.String() }
 
-// Ask says how the gate would answer an open of p, for reading or for writing
-// anew, in a turn with the rights of enforcer: it judges as [Gate.Open] does, and
-// touches no file. Declared outputs are not asked for.
-func Ask(enforcer *capability.Enforcer, op capability.Op, p string) Answer {
-	g := &Gate{cfg: Config{Session: anySession, Enforcer: enforcer}}
-	n := g.resolve(p)
-	entry := record.Op{Op: record.OpOpen, Via: string(WASI), Path: n.ledger, Flags: Read.String(), Errno: Success.String()}
-	if op == capability.Write {
-		entry.Flags = (Write | Create | Trunc).String()
+// answered unwinds an open whose answer is known.
+type answered struct{}
+
+// Ask says how a turn's gate would answer. It runs [Gate.Open] itself, up to the
+// point where the judgement is over and a file of the workspace would be touched:
+// whether one is there is not asked.
+func Ask(q Question) (a Answer, err error) {
+	outs, err := compileOutputs(q.Package.Manifest.Outputs, anySession)
+	if err != nil {
+		return Answer{}, err
 	}
-	v := g.judge(op, n)
-	entry.Decision = v.decision
-	switch {
-	case op == capability.Write && (n.area == library || n.area == virtual || within(n.ledger, ownDir)):
-		entry.Decision, entry.Errno = record.InPkg, ROFS.String()
-	case v.permitted():
-	case n.area == nowhere, op == capability.Read && !v.v.Forbidden:
-		entry.Rule, entry.SmallestGrant, entry.Errno = v.v.Rule, v.v.SmallestGrant, NoEnt.String()
-	default:
-		entry.Decision, entry.Rule, entry.SmallestGrant, entry.Errno = record.Violated, v.v.Rule, v.v.SmallestGrant, Perm.String()
+	g := &Gate{
+		ctx:     context.Background(),
+		cfg:     Config{Session: anySession, Enforcer: q.Enforcer, Package: q.Package, Ceiling: Ceiling{OpenFiles: 1}},
+		outputs: outs,
+		asked:   &a,
 	}
-	return Answer{Entry: entry, Grant: v.grant}
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(answered); !ok {
+				panic(p)
+			}
+		}
+	}()
+	flags := Read
+	if q.Op == capability.Write {
+		flags = Write | Create | Trunc
+	}
+	g.Open(WASI, q.Path, flags)
+	return a, nil
+}
+
+// touch marks where an operation's judgement is over: from here on files are
+// looked at. A gate that is only asked answers here.
+func (g *Gate) touch(op record.Op) {
+	if g.asked != nil {
+		op.Errno = Success.String()
+		g.tell(op)
+	}
+}
+
+// tell ends an open that is only asked about.
+func (g *Gate) tell(op record.Op) {
+	g.asked.Entry = op
+	panic(answered{})
 }

@@ -87,17 +87,19 @@ type Gate struct {
 	hidden  map[probe]*seen    // equal hidden probes
 	order   []probe            // of hidden, as they came first
 
-	reads    map[string]*read // regular files of the workspace and /out that were opened
-	pending  []*source        // large files whose digest is still to be taken
-	staged   map[string]*node // by ledger name
-	staging  quota            // what is staged for publication
-	scratch  quota            // what lies in /tmp
-	storage  map[uint64]error // by device: may it be served?
-	folded   map[string]error // by folder: is it case-insensitive?
+	reads    map[string]*read  // regular files of the workspace and /out that were opened
+	pending  []*source         // large files whose digest is still to be taken
+	staged   map[string]*node  // by ledger name
+	staging  quota             // what is staged for publication
+	scratch  quota             // what lies in /tmp
+	storage  map[uint64]error  // by device: may it be served?
+	folders  map[area]*folders // what is served of the workspace, and of /out
 	ended    bool
 	calls    int64 // mediated operations
 	refused  int64 // of these, hidden, refused or violations
 	problems map[string]Problem
+
+	asked *Answer // where the answer goes of a gate that is only asked
 }
 
 // A probe is what equal hidden operations have in common.
@@ -131,8 +133,11 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		reads:    map[string]*read{},
 		staged:   map[string]*node{},
 		storage:  map[uint64]error{},
-		folded:   map[string]error{},
+		folders:  map[area]*folders{workspace: newFolders(cfg.Workspace)},
 		problems: map[string]Problem{},
+	}
+	if cfg.Published != nil {
+		g.folders[out] = newFolders(cfg.Published)
 	}
 	g.staging, g.scratch = quotas(cfg.Ceiling)
 	for _, in := range cfg.Inputs {
@@ -219,6 +224,9 @@ func (g *Gate) answer(op record.Op, errno Errno) Errno {
 
 // record counts and records an operation, before it is answered.
 func (g *Gate) record(op *record.Op) ledger.Entry {
+	if g.asked != nil {
+		g.tell(*op)
+	}
 	g.admit(0, weight(op))
 	g.weight += weight(op)
 	g.calls++
@@ -299,6 +307,9 @@ func (g *Gate) violate(op record.Op, v *capability.Violation) {
 	op.Right = string(v.Op)
 	if v.Subject != op.Path {
 		op.Subject = v.Subject
+	}
+	if g.asked != nil {
+		g.tell(op)
 	}
 	g.calls++
 	g.refused++

@@ -51,7 +51,7 @@ func Expand(ctx context.Context, workspace *beneath.Dir, enforcer *capability.En
 	}
 	x := &expansion{
 		ctx: ctx, workspace: workspace, enforcer: enforcer, declared: declared,
-		storage: map[uint64]error{}, folded: map[string]error{}, found: map[string]Input{},
+		storage: map[uint64]error{}, folders: newFolders(workspace), found: map[string]Input{},
 	}
 	wild := false
 	for _, p := range patterns {
@@ -82,7 +82,7 @@ type expansion struct {
 	enforcer  *capability.Enforcer
 	declared  *capability.Enforcer
 	storage   map[uint64]error
-	folded    map[string]error
+	folders   *folders
 	found     map[string]Input
 }
 
@@ -157,7 +157,7 @@ func (x *expansion) walk(folder string) error {
 		switch {
 		case folder == "." && (e.Name == ownDir || e.Name == tmpDir || e.Name == outDir):
 		case e.Type.IsDir():
-			if x.declared.Reaches(capability.Read, name) && x.enforcer.Reaches(capability.Read, name) && x.stored(name) {
+			if x.declared.Reaches(capability.Read, name) && x.enforcer.Reaches(capability.Read, name) && x.stored(name) && x.folders.fault(name) == nil {
 				if err := x.walk(name); err != nil {
 					return err
 				}
@@ -223,7 +223,7 @@ func (x *expansion) file(name string) (fault string, err error) {
 	if err := x.served(info.Dev, f); err != nil {
 		return err.Error(), nil
 	}
-	if err := x.caseOf(parentOf(name)); err != nil {
+	if err := x.folders.fault(parentOf(name)); err != nil {
 		return err.Error(), nil
 	}
 	if _, again := x.found[name]; again {
@@ -262,15 +262,6 @@ func (x *expansion) served(dev uint64, f *os.File) error {
 	if !known {
 		err = beneath.Storage(f)
 		x.storage[dev] = err
-	}
-	return err
-}
-
-func (x *expansion) caseOf(folder string) error {
-	err, known := x.folded[folder]
-	if !known {
-		err = caseSensitive(x.workspace, folder)
-		x.folded[folder] = err
 	}
 	return err
 }

@@ -20,7 +20,6 @@ const (
 type verdict struct {
 	decision string                // granted, own or package, or hidden for every refusal
 	v        *capability.Violation // why it is refused
-	grant    string                // the pattern that grants it
 }
 
 func (v verdict) permitted() bool { return v.v == nil }
@@ -50,11 +49,17 @@ func (g *Gate) judge(op capability.Op, n name) verdict {
 	}
 	grant, err := g.cfg.Enforcer.Check(op, n.ledger)
 	if err == nil {
-		return verdict{decision: record.Granted, grant: grant.Pattern}
+		if g.asked != nil {
+			g.asked.Grant = grant.Pattern
+		}
+		return verdict{decision: record.Granted}
 	}
 	var v *capability.Violation
 	if !errors.As(err, &v) {
 		hostFailure("judge "+n.ledger, err)
+	}
+	if g.asked != nil {
+		g.asked.SmallestGrant = v.SmallestGrant
 	}
 	return verdict{decision: record.Hidden, v: v}
 }

@@ -53,7 +53,7 @@ func (g *Gate) Stat(via Via, p string) (Info, Errno) {
 	if before != nil && before.byName && g.staged[n.ledger] == nil {
 		return Info{}, g.hideAgain(before)
 	}
-	info, decision, rule, errno := g.look(n)
+	info, decision, rule, errno := g.look(op, n)
 	if decision == record.Hidden {
 		errno = g.hide(op, rule)
 		if s := g.hidden[probe{op.Op, op.Via, op.Path, op.Flags}]; !g.visible(n) {
@@ -72,12 +72,14 @@ func (g *Gate) Stat(via Via, p string) (Info, Errno) {
 }
 
 // look examines a name without recording it.
-func (g *Gate) look(n name) (info Info, decision, rule string, errno Errno) {
+func (g *Gate) look(op record.Op, n name) (info Info, decision, rule string, errno Errno) {
 	verdict := g.judgeRead(n)
 	seen := g.visible(n)
 	if !verdict.permitted() && !seen {
 		return Info{}, record.Hidden, verdict.v.Rule, NoEnt
 	}
+	op.Decision = decisionOr(verdict, record.Granted)
+	g.touch(op)
 	info, rule, errno = g.examine(n)
 	switch {
 	case errno == Success && info.Folder && seen, verdict.permitted() && (errno != Success || !info.Folder):
@@ -150,7 +152,7 @@ func (g *Gate) servableStat(info beneath.Info, n name, dir *beneath.Dir) string 
 // descriptor of it.
 func (g *Gate) openFolder(op record.Op, n name) (*File, Errno) {
 	op.Op, op.Flags = record.OpList, ""
-	info, decision, rule, errno := g.look(n)
+	info, decision, rule, errno := g.look(op, n)
 	if decision == record.Hidden {
 		return nil, g.hide(op, rule)
 	}
@@ -232,7 +234,7 @@ func (g *Gate) listDisk(n name, put func(string, bool, int64)) Errno {
 			child := g.child(n, e.Name)
 			switch {
 			case child.area != n.area:
-			case e.Type.IsDir() && g.visible(child):
+			case e.Type.IsDir() && g.visible(child) && g.folderOf(child, true) == nil:
 				put(e.Name, true, 0)
 			case e.Type.IsRegular() && g.listed(child):
 				put(e.Name, false, 0)

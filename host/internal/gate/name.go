@@ -168,7 +168,9 @@ func compileOutputs(declared []archive.Output, session string) (outputs, error) 
 	if err != nil {
 		return outputs{}, err
 	}
-	o.match = e.Bind(session)
+	if o.match = e; session != anySession {
+		o.match = e.Bind(session)
+	}
 	return o, nil
 }
 

@@ -64,6 +64,9 @@ func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
 	// What a name that may not be seen holds must not show: only then is it
 	// looked at.
 	if g.visible(n) {
+		if g.asked != nil { // it may be a folder
+			return g.openFolder(op, n)
+		}
 		if info, _, errno := g.examine(n); errno == Success && info.Folder {
 			return g.openFolder(op, n)
 		}

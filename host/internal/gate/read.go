@@ -2,7 +2,6 @@ package gate
 
 import (
 	"crypto/sha256"
-	"errors"
 	"hash"
 	"io"
 	"os"
@@ -54,6 +53,7 @@ func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 	if node := g.staged[n.ledger]; node != nil {
 		return g.openStaged(op, n, node, Read)
 	}
+	g.touch(op)
 	dir, exists := g.dirOf(n.area)
 	if !exists {
 		return nil, g.answer(op, NoEnt)
@@ -216,7 +216,7 @@ func (g *Gate) servableInfo(info beneath.Info, f *os.File, n name) string {
 	if err := g.storageOf(info.Dev, f); err != nil {
 		return err.Error()
 	}
-	if err := g.caseOf(n); err != nil {
+	if err := g.folderOf(n, info.Mode.IsDir()); err != nil {
 		return err.Error()
 	}
 	return ""
@@ -232,30 +232,17 @@ func (g *Gate) storageOf(dev uint64, f *os.File) error {
 	return err
 }
 
-// caseOf asks once for each folder whether it tells names apart by case.
-func (g *Gate) caseOf(n name) error {
-	folder := n.parent()
-	err, known := g.folded[folder]
-	if !known {
-		if dir, exists := g.dirOf(n.area); exists {
-			err = caseSensitive(dir, parentOf(n.rel))
-		}
-		g.folded[folder] = err
+// folderOf says why nothing in the folder that n lies in is served, or for a
+// folder in itself.
+func (g *Gate) folderOf(n name, folder bool) error {
+	within := g.folders[n.area]
+	if within == nil {
+		return nil
 	}
-	return err
-}
-
-func caseSensitive(dir *beneath.Dir, folder string) error {
-	sub, err := dir.Sub(folder)
-	if err != nil {
-		return errors.New("its folder cannot be examined")
+	if folder {
+		return within.fault(n.rel)
 	}
-	defer sub.Close()
-	folded, err := beneath.CaseFolded(sub)
-	if err != nil || folded {
-		return errors.New("its folder does not tell names apart by case")
-	}
-	return nil
+	return within.fault(parentOf(n.rel))
 }
 
 // readAt serves a large file and hashes it while it is read in order. The caller

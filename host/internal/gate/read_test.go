@@ -413,7 +413,7 @@ func TestForeignFilesystem(t *testing.T) {
 // TestFoldedFolder pretends that a folder does not tell names apart by case.
 func TestFoldedFolder(t *testing.T) {
 	w := newWorld(t, readable(map[string]string{"docs/f": "f", "docs/sub/f": "f"}))
-	w.folded["docs"] = fmt.Errorf("folded")
+	w.folders[workspace].faults["docs"] = fmt.Errorf("folded")
 	equal(t, "open", w.does(func() Errno { _, errno := w.Open(WASI, "docs/f", Read); return errno }), "noent hidden folded")
 	equal(t, "stat", w.does(func() Errno { _, errno := w.Stat(WASI, "docs/f"); return errno }), "noent granted folded")
 	equal(t, "list", w.does(func() Errno { _, errno := w.Open(WASI, "docs/sub", Read); return errno }), "noent granted folded")

@@ -51,6 +51,7 @@ func (g *Gate) openWrite(op record.Op, n name, flags Flags) (*File, Errno) {
 		return g.openStaged(op, n, node, flags)
 	}
 	op.Decision = g.permitWrite(op, n)
+	g.touch(op)
 	info, rule, errno := g.examine(n)
 	switch {
 	case errno == NoEnt && rule == "":
