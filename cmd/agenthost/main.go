@@ -89,7 +89,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	f := explain(err)
 	var sig interrupted
 	if errors.As(context.Cause(ctx), &sig) {
-		f = &failure{message: f.message, hint: f.hint, code: sig.status(), err: err}
+		f = &failure{message: f.message, hint: f.hint, code: sig.status(), err: err, also: f.also}
 		if errors.Is(err, context.Canceled) {
 			f.message = "interrupted"
 		}

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -136,97 +133,4 @@ func forPeople(path string) string {
 		return path
 	}
 	return rel
-}
-
-// made are folders that were made, the innermost first.
-type made []string
-
-// undo removes them again, where nothing came into them.
-func (m made) undo() {
-	for _, dir := range m {
-		os.Remove(dir)
-	}
-}
-
-// makeOutput makes the folder of -o, if one is named, before a session exists.
-func makeOutput(dir string) (made, error) {
-	if dir == "" {
-		return nil, nil
-	}
-	var missing made
-	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Lstat(d); !errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		missing = append(missing, d)
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		missing.undo()
-		why := err
-		var path *fs.PathError
-		if errors.As(err, &path) {
-			why = path.Err
-		}
-		return nil, usageError(fmt.Sprintf("-o %s: %v", dir, why), "name a folder that can be made or written with -o DIR")
-	}
-	return missing, nil
-}
-
-// copyOutput copies what was published under out/ into a folder of the user's.
-// Names come from the agent: they are made beneath the folder and nowhere else.
-func copyOutput(root *session.Root, r *host.Result, dir string) error {
-	from, err := os.OpenRoot(root.Path())
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	to, err := os.OpenRoot(dir)
-	if err != nil {
-		return err
-	}
-	defer to.Close()
-	for _, f := range r.Published {
-		name, mine := strings.CutPrefix(f.Path, "output/"+r.Session+"/")
-		if !mine {
-			continue
-		}
-		if err := copyFile(from, f.Path, to, name, f.Executable); err != nil {
-			return &failure{
-				message: fmt.Sprintf("copy %s to %s: %v", name, dir, err),
-				hint:    "the turn is committed: its files are in " + filepath.Join(forPeople(root.Path()), "output", r.Session),
-				code:    exitHost, err: err,
-			}
-		}
-	}
-	return nil
-}
-
-func copyFile(from *os.Root, old string, to *os.Root, name string, executable bool) error {
-	src, err := from.Open(old)
-	if err != nil {
-		return err
-	}
-	defer src.Close()
-	if err := to.MkdirAll(filepath.Dir(filepath.FromSlash(name)), 0o755); err != nil {
-		return err
-	}
-	if info, err := to.Lstat(name); err == nil && !info.Mode().IsRegular() {
-		return errors.New("something else has that name")
-	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	mode := fs.FileMode(0o644)
-	if executable {
-		mode = 0o755
-	}
-	temp := name + ".agenthost-new"
-	dst, err := to.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(dst, src)
-	if err := errors.Join(err, dst.Close()); err != nil {
-		return errors.Join(err, to.Remove(temp))
-	}
-	return to.Rename(temp, name)
 }

@@ -41,7 +41,7 @@ agent's result, byte for byte; its messages go to standard error behind "guest| 
 			&cli.StringFlag{Name: "prompt", Usage: "what to ask the agent, as plain `TEXT`"},
 			&cli.StringSliceFlag{Name: "input", Usage: "declare the inputs that `GLOB` matches, instead of the manifest's"},
 			&cli.StringSliceFlag{Name: "declare", Usage: "declare one more output, `PATH[=ROLE]`"},
-			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "copy what was published under out/ into the folder `DIR`"},
+			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "copy what was published under out/ into the folder `DIR`; files there stay as they are, and names that begin with a dot are left out"},
 			&cli.StringSliceFlag{Name: "library", Usage: "the package `FILE` of a library the agent depends on"},
 			&cli.StringFlag{Name: "plane", Usage: "the `PLANE` to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
 			&cli.StringFlag{Name: "work-order", Usage: "the work order `ID` the turn belongs to, WO-…"},
