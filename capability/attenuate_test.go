@@ -17,7 +17,7 @@ func TestAttenuate(t *testing.T) {
 		Write:     []string{"docs/*.md", "w/**"},
 		Forbidden: []string{"docs/no"},
 	})
-	builtin := mustAttenuate(t, manifest, Builtin())
+	narrowed := mustAttenuate(t, manifest, operators())
 	policy := mustAttenuate(t, manifest, Rights{
 		Grants:   Grants{Read: []string{"docs/a*"}, Write: []string{"w/**", "more/**"}, Forbidden: []string{"docs/ab"}},
 		Withhold: []string{"docs/ac", "w/held"},
@@ -28,28 +28,28 @@ func TestAttenuate(t *testing.T) {
 		op         Op
 		name, want string
 	}{
-		{builtin, Read, "docs/a", "granted docs/**"},
-		{builtin, Read, "docs/no", "! forbidden docs/no"},
-		{builtin, Read, ".env", "withheld **/.env*"},
-		{builtin, Read, "docs/.env.local", "withheld **/.env*"},
-		{builtin, Write, "w/.env", "withheld **/.env*"},
-		{builtin, Read, "a/tls.pem", "withheld **/*.pem"},
-		{builtin, Read, "tls.key", "withheld **/*.key"},
-		{builtin, Read, "id_rsa.pub", "withheld **/id_rsa*"},
-		{builtin, Read, "id_ed25519", "withheld **/id_ed25519*"},
-		{builtin, Read, "x/.ssh/known_hosts", "withheld **/.ssh/**"},
-		{builtin, Read, ".ssh", "withheld **/.ssh/**"},
-		{builtin, Read, ".aws/config", "withheld **/.aws/**"},
-		{builtin, Read, "h/.gnupg/a/b", "withheld **/.gnupg/**"},
-		{builtin, Read, ".netrc", "withheld **/.netrc"},
-		{builtin, Read, ".npmrc", "withheld **/.npmrc"},
-		{builtin, Read, ".pypirc", "withheld **/.pypirc"},
-		{builtin, Read, "a/.git/config", "withheld **/.git/config"},
-		{builtin, Read, "a/.git/HEAD", "granted a/.git/HEAD"},
-		{builtin, Read, ".docker/config.json", "withheld **/.docker/config.json"},
-		{builtin, Read, ".kube/config", "withheld **/.kube/**"},
-		{builtin, Read, "credentials.json", "withheld **/credentials*"},
-		{builtin, Read, "other", `no grant of read | read: ["other"]`},
+		{narrowed, Read, "docs/a", "granted docs/**"},
+		{narrowed, Read, "docs/no", "! forbidden docs/no"},
+		{narrowed, Read, ".env", "withheld **/.env*"},
+		{narrowed, Read, "docs/.env.local", "withheld **/.env*"},
+		{narrowed, Write, "w/.env", "withheld **/.env*"},
+		{narrowed, Read, "a/tls.pem", "withheld **/*.pem"},
+		{narrowed, Read, "tls.key", "withheld **/*.key"},
+		{narrowed, Read, "id_rsa.pub", "withheld **/id_rsa*"},
+		{narrowed, Read, "id_ed25519", "withheld **/id_ed25519*"},
+		{narrowed, Read, "x/.ssh/known_hosts", "withheld **/.ssh/**"},
+		{narrowed, Read, ".ssh", "withheld **/.ssh/**"},
+		{narrowed, Read, ".aws/config", "withheld **/.aws/**"},
+		{narrowed, Read, "h/.gnupg/a/b", "withheld **/.gnupg/**"},
+		{narrowed, Read, ".netrc", "withheld **/.netrc"},
+		{narrowed, Read, ".npmrc", "withheld **/.npmrc"},
+		{narrowed, Read, ".pypirc", "withheld **/.pypirc"},
+		{narrowed, Read, "a/.git/config", "withheld **/.git/config"},
+		{narrowed, Read, "a/.git/HEAD", "granted a/.git/HEAD"},
+		{narrowed, Read, ".docker/config.json", "withheld **/.docker/config.json"},
+		{narrowed, Read, ".kube/config", "withheld **/.kube/**"},
+		{narrowed, Read, "credentials.json", "withheld **/credentials*"},
+		{narrowed, Read, "other", `no grant of read | read: ["other"]`},
 		{policy, Read, "docs/aa", "granted docs/**"},
 		{policy, Read, "docs/ab", "! forbidden docs/ab"},
 		{policy, Write, "docs/ab", "! forbidden docs/ab"},
@@ -158,7 +158,7 @@ func TestImmutable(t *testing.T) {
 	}
 	layers[0].Read[0], layers[0].Execute[0][1] = "y", "y"
 	SecretNames()[0] = "y"
-	if !reflect.DeepEqual(e.Layers(), want) || SecretNames()[0] != "**/.env*" || Builtin().Withhold[0] != "**/.env*" {
+	if !reflect.DeepEqual(e.Layers(), want) || SecretNames()[0] != "**/.env*" {
 		t.Error("what was returned is shared")
 	}
 	// Two that narrow the same Enforcer do not see each other.

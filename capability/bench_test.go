@@ -12,7 +12,7 @@ func BenchmarkCheck(b *testing.B) {
 			g.Read = append(g.Read, fmt.Sprintf([]string{"docs/%d/**/*.md", "src/%d/*.go", "%d/a/**", "**/%d.txt"}[i%4], i))
 		}
 		g.Read = append(g.Read, "last/**/*.{md,txt}")
-		e := mustAttenuate(b, mustNew(b, g), Builtin())
+		e := mustAttenuate(b, mustNew(b, g), operators())
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -25,7 +25,7 @@ func BenchmarkCheck(b *testing.B) {
 }
 
 func BenchmarkBind(b *testing.B) {
-	e := mustAttenuate(b, mustNew(b, Grants{Read: []string{"docs/**"}, Write: []string{"out/**"}}), Builtin())
+	e := mustAttenuate(b, mustNew(b, Grants{Read: []string{"docs/**"}, Write: []string{"out/**"}}), operators())
 	b.ReportAllocs()
 	for b.Loop() {
 		e.Bind(own)

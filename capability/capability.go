@@ -82,15 +82,6 @@ func AsAsked() Rights {
 	return Rights{Grants: Grants{Read: []string{"**"}, Write: []string{"**"}}, AllowExecute: true}
 }
 
-// Builtin is the operator's policy where none is written: reads and writes as
-// asked, without the names that usually hold secrets, and no command.
-func Builtin() Rights {
-	return Rights{
-		Grants:   Grants{Read: []string{"**"}, Write: []string{"**"}},
-		Withhold: SecretNames(),
-	}
-}
-
 // SecretNames returns patterns of the names that usually hold secrets, in the
 // order in which they are shown.
 func SecretNames() []string {

@@ -29,6 +29,14 @@ func mustAttenuate(t testing.TB, e *Enforcer, r Rights) *Enforcer {
 	return out
 }
 
+// operators are rights as an operator gives them who says little: what is asked,
+// but no names that usually hold secrets and no command.
+func operators() Rights {
+	r := AsAsked()
+	r.Withhold, r.AllowExecute = SecretNames(), false
+	return r
+}
+
 // answer is a Check in one line.
 func answer(e *Enforcer, op Op, name string) string {
 	g, err := e.Check(op, name)

@@ -137,7 +137,7 @@ func TestCheckExec(t *testing.T) {
 		Forbidden: []string{"docs/private/**", "log/**", "key"},
 	})
 	asked := mustAttenuate(t, manifest, AsAsked())
-	builtin := mustAttenuate(t, manifest, Builtin())
+	narrowed := mustAttenuate(t, manifest, operators())
 	some := mustAttenuate(t, manifest, Rights{Grants: Grants{Execute: []Command{{"cat", "README"}}, Forbidden: []string{"README"}}})
 	for _, c := range []struct {
 		e    *Enforcer
@@ -175,9 +175,9 @@ func TestCheckExec(t *testing.T) {
 		{manifest, "", "no grant of execute"},
 		{asked, "git log", "granted git log"},
 		{asked, "git push", `no grant of execute | execute: ["git push"]`},
-		{builtin, "git log", "no grant of execute by the operator"},
-		{builtin, "git push", "no grant of execute by the operator"},
-		{builtin, "cat docs/private", "! forbidden docs/private/**"},
+		{narrowed, "git log", "no grant of execute by the operator"},
+		{narrowed, "git push", "no grant of execute by the operator"},
+		{narrowed, "cat docs/private", "! forbidden docs/private/**"},
 		{some, "cat a", "no grant of execute by the operator"},
 		{some, "cat README", "! forbidden README"},
 		{mustAttenuate(t, manifest, Rights{}), "git log", "no grant of execute by the operator"},

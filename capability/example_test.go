@@ -18,7 +18,9 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	granted, err := asked.Attenuate(capability.Builtin())
+	operator := capability.AsAsked()
+	operator.Withhold, operator.AllowExecute = capability.SecretNames(), false
+	granted, err := asked.Attenuate(operator)
 	if err != nil {
 		fmt.Println(err)
 		return

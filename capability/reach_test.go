@@ -66,7 +66,7 @@ func TestForbids(t *testing.T) {
 		{bound, "output/" + own + "/x", "forbidden out/x"},
 		{bound, "output/<session_id>/x", ""},
 		{mustAttenuate(t, e, Rights{Grants: Grants{Forbidden: []string{"docs"}}}), "docs", "forbidden docs"},
-		{mustAttenuate(t, e, Builtin()), ".env", ""}, // withheld, not forbidden
+		{mustAttenuate(t, e, operators()), ".env", ""}, // withheld, not forbidden
 	} {
 		if rule, ok := c.e.Forbids(c.name); rule != c.want || ok != (c.want != "") {
 			t.Errorf("%q: got %q, %v, want %q", c.name, rule, ok, c.want)
@@ -74,7 +74,7 @@ func TestForbids(t *testing.T) {
 	}
 	for want, e := range map[bool]*Enforcer{
 		true:  mustAttenuate(t, mustNew(t, Grants{}), Rights{Grants: Grants{Forbidden: []string{"x"}}}),
-		false: mustAttenuate(t, mustNew(t, Grants{Read: []string{"**"}}), Builtin()),
+		false: mustAttenuate(t, mustNew(t, Grants{Read: []string{"**"}}), operators()),
 	} {
 		if got := e.HasForbidden(); got != want {
 			t.Errorf("HasForbidden: got %v, want %v", got, want)
@@ -84,7 +84,7 @@ func TestForbids(t *testing.T) {
 
 func TestCanForbidBeneath(t *testing.T) {
 	forbids := mustNew(t, Grants{Forbidden: []string{"docs/private/**", "a/*/key", "b/c"}}).Bind(own)
-	withholds := mustAttenuate(t, mustNew(t, Grants{}), Builtin()).Bind(own)
+	withholds := mustAttenuate(t, mustNew(t, Grants{}), operators()).Bind(own)
 	for _, c := range []struct {
 		e       *Enforcer
 		yes, no string
