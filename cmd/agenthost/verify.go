@@ -44,19 +44,23 @@ const (
 
 // finding is the verdict on one session or one ledger.
 type finding struct {
-	Verdict  string    `json:"verdict"`
-	Session  string    `json:"session,omitempty"`
-	Plane    string    `json:"plane,omitempty"`
-	File     string    `json:"file,omitempty"` // the operand, where it was a file or folder
-	Turns    int       `json:"turns"`
-	Exec     *chain    `json:"exec,omitempty"`
-	Evidence *chain    `json:"evidence,omitempty"`
-	Ledger   *chain    `json:"ledger,omitempty"` // of a single file
-	Running  int       `json:"unfinished_turn,omitempty"`
-	Closed   bool      `json:"closed"`
-	Erased   int       `json:"erased_blobs,omitempty"`
-	Error    *brokenAt `json:"error,omitempty"`
-	cause    error
+	Verdict  string `json:"verdict"`
+	Session  string `json:"session,omitempty"`
+	Plane    string `json:"plane,omitempty"`
+	File     string `json:"file,omitempty"` // the operand, where it was a file or folder
+	Turns    int    `json:"turns"`
+	Exec     *chain `json:"exec,omitempty"`
+	Evidence *chain `json:"evidence,omitempty"`
+	Ledger   *chain `json:"ledger,omitempty"` // of a single file
+	Running  int    `json:"unfinished_turn,omitempty"`
+	Closed   bool   `json:"closed"`
+	Erased   int    `json:"erased_blobs,omitempty"`
+	// Entries of evidence.jsonl that no turn.end committed, or that were computed
+	// again; see record.Report.
+	Uncommitted int       `json:"uncommitted,omitempty"`
+	Superseded  int       `json:"superseded,omitempty"`
+	Error       *brokenAt `json:"error,omitempty"`
+	cause       error
 }
 
 // chain says where a ledger ends.
@@ -189,6 +193,7 @@ func verifySession(f finding, ledgerDir string) finding {
 		err = &ledger.IntegrityError{File: filepath.Join(ledgerDir, record.ExecFile), Line: 1, Reason: "it is the ledger of " + report.Session}
 	}
 	f.Turns, f.Running, f.Closed, f.Erased = len(report.Turns), report.Unfinished, report.Closed, report.Erased
+	f.Uncommitted, f.Superseded = report.Uncommitted, report.Superseded
 	f.Exec, f.Evidence = chainOf(report.Exec), chainOf(report.Evidence)
 	return f.judge(err)
 }
@@ -255,6 +260,16 @@ func (p *program) showFinding(f finding) {
 	p.term.line("%s %s: %s, %s", f.Verdict, f.name(), count(f.Turns, "turn"), state)
 	p.showChain(record.ExecFile, f.Exec)
 	p.showChain(record.EvidenceFile, f.Evidence)
+	if f.Uncommitted > 0 {
+		why := "its process died"
+		if f.Running > 0 {
+			why = "it runs, " + why
+		}
+		p.term.line("  turn %d has evidence that no turn.end committed: %s, or %s was cut", f.Turns+1, why, record.ExecFile)
+	}
+	if f.Superseded > 0 {
+		p.term.line("  evidence was recorded and computed again %s: a process died before turn.end, or %s was cut", count(f.Superseded, "time"), record.ExecFile)
+	}
 	if f.Erased > 0 {
 		p.term.line("  %s erased, as recorded", count(f.Erased, "blob"))
 	}

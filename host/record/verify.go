@@ -25,12 +25,12 @@ type Report struct {
 	Unfinished int
 	Closed     bool
 	Erased     int // blobs that were erased
-	// Superseded counts evidence that a crash kept from being committed, and
-	// that was computed again.
+	// Superseded counts evidence that was recorded and then computed again: a
+	// process died between it and turn.end, or exec.jsonl was cut there and the
+	// session continued.
 	Superseded int
-	// Uncommitted counts the violations and evidence that no turn.end names: of
-	// a running turn, of one whose end a crash took, or of turns that were cut
-	// off exec.jsonl.
+	// Uncommitted counts the violations and evidence that no turn.end names, all
+	// of turn len(Turns)+1: it runs, a crash took its end, or exec.jsonl was cut.
 	Uncommitted int
 }
 
@@ -49,10 +49,23 @@ type Turn struct {
 //
 // The error is an [*ledger.IntegrityError] that names the first bad line, or
 // one of the file system. A torn tail and an unfinished turn are reported, not
-// errors. What lies beyond the last turn.end is not protected by anything but
-// the chain. VerifySession needs no lock, and memory for the names of one turn.
+// errors.
+//
+// exec.jsonl that was cut at the end of a line is told from one that a crash cut
+// by evidence.jsonl. A crash can take the entries of exec.jsonl that were not
+// synced. All of a turn are before the next one begins, and all up to a refused
+// operation before its violation is recorded. Evidence is recorded without such
+// a sync, so that of the turn after the last turn.end may be left without that
+// turn's entries, its turn.begin included, and more than once if a crash came
+// again. That is counted as Uncommitted. No crash leaves evidence of a later
+// turn, nor a violation without its operation: these are an error.
+//
+// What lies beyond the last turn.end is protected by nothing else but the chain.
+// VerifySession needs no lock, and memory for the names of one turn. Beside a
+// live writer it does not judge what was added to evidence.jsonl meanwhile.
 func VerifySession(ledgerDir string) (Report, error) {
 	s := &session{dir: ledgerDir, missing: map[ledger.Hash]*ledger.IntegrityError{}}
+	s.before, _ = os.Stat(filepath.Join(ledgerDir, ExecFile))
 	for _, name := range []string{ExecFile, EvidenceFile} {
 		path := filepath.Join(ledgerDir, name)
 		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
@@ -71,6 +84,7 @@ type session struct {
 	turn     turn
 	err      error // the first fault in what the entries say
 
+	before   fs.FileInfo                        // of exec.jsonl, before it was read; nil if that failed
 	evidence func() (ledger.Entry, error, bool) // the next entry of evidence.jsonl
 	tree     ledger.Tree                        // over the entries of evidence.jsonl so far
 	missing  map[ledger.Hash]*ledger.IntegrityError
@@ -257,31 +271,6 @@ func (s *session) next() (ledger.Entry, error) {
 		return e, nil
 	}
 	return ledger.Entry{}, s.bad(EvidenceFile, e, "%s does not belong in %s", e.Kind, EvidenceFile)
-}
-
-// rest checks the entries of evidence.jsonl that no turn has committed: of a
-// turn that runs, of one whose end a crash took, or of later ones if a writer
-// went on meanwhile.
-func (s *session) rest() error {
-	first := len(s.report.Turns) + 1
-	for {
-		e, err := s.next()
-		if err != nil || e.Line == nil {
-			return err
-		}
-		if _, err := Decode(e); err != nil {
-			return s.bad(EvidenceFile, e, "%w", err)
-		}
-		if s.progress.Closed && e.Kind != KindRecovered {
-			return s.bad(EvidenceFile, e, "%s after the session was closed", e.Kind)
-		}
-		if e.Turn < first && e.Kind != KindRecovered {
-			return s.bad(EvidenceFile, e, "%s of turn %d, which has ended", e.Kind, e.Turn)
-		}
-		if e.Kind != KindRecovered {
-			s.report.Uncommitted++
-		}
-	}
 }
 
 // check looks for what no turn ends with.
