@@ -24,8 +24,9 @@ func (p *program) sessionCommand() *cli.Command {
 				Name:  "list",
 				Usage: "list the sessions of the root",
 				Description: `The oldest first: when it was opened, its package, how many turns it had, how the
-last one ended, and whether it is still open. Ledgers are verified for this; a
-session that cannot be read is listed too, and the status is 4 then.`,
+last one ended, and whether it is still open; unfinished if a turn has not ended,
+because it runs or its process died. Ledgers are verified for this; a session that
+cannot be read is listed too, and the status is 4 then.`,
 				Action: p.sessionList,
 			},
 			{
@@ -65,7 +66,7 @@ type listed struct {
 	Turns   int            `json:"turns"`
 	Status  string         `json:"status,omitempty"` // of the last turn
 	Code    string         `json:"code,omitempty"`
-	State   string         `json:"state"` // open, running, closed, broken
+	State   string         `json:"state"` // open, unfinished, closed, broken
 	Error   string         `json:"error,omitempty"`
 }
 
@@ -114,6 +115,8 @@ func (p *program) sessionList(c *cli.Context) error {
 	return bad
 }
 
+// state says how a session stands. Whether a turn without an end runs or its
+// process died cannot be told: a reader takes no locks.
 func state(s session.Summary) string {
 	switch {
 	case s.Err != nil:
@@ -121,7 +124,7 @@ func state(s session.Summary) string {
 	case s.Closed:
 		return "closed"
 	case s.Running:
-		return "running"
+		return "unfinished"
 	}
 	return "open"
 }
@@ -233,8 +236,11 @@ func (t *shownTurn) add(op record.Op) {
 
 func (p *program) showSession(s shown) {
 	state := "open"
-	if s.Closed {
+	switch {
+	case s.Closed:
 		state = "closed"
+	case len(s.Turns) > 0 && s.Turns[len(s.Turns)-1].Status == "":
+		state = "unfinished"
 	}
 	p.term.line("session %s, plane %s, %s", s.Session, s.Plane, state)
 	p.term.line("opened %s", s.Opened.Format(time.RFC3339))
