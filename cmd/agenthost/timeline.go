@@ -137,10 +137,22 @@ func ended(b record.TurnEnd) string {
 		text += fmt.Sprintf(" %d", *b.Exit)
 	}
 	if b.Message != "" {
-		text += ": " + b.Message
+		text += ": " + strings.TrimPrefix(b.Message, "the turn was blocked: ") // the row says so already
 	}
-	usage := fmt.Sprintf("fuel %d, memory %s, %.3fs", b.Fuel, bytesText(b.MemoryBytes), time.Duration(b.WallNS).Seconds())
-	return strings.TrimPrefix(strings.TrimSpace(text)+"; "+usage, "; ")
+	var usage []string // what is zero was not measured
+	if b.Fuel != 0 {
+		usage = append(usage, fmt.Sprintf("fuel %d", b.Fuel))
+	}
+	if b.MemoryBytes != 0 {
+		usage = append(usage, "memory "+bytesText(b.MemoryBytes))
+	}
+	if b.WallNS != 0 {
+		usage = append(usage, fmt.Sprintf("%.3fs", time.Duration(b.WallNS).Seconds()))
+	}
+	if text = strings.TrimSpace(text); text == "" || len(usage) == 0 {
+		return text + strings.Join(usage, ", ")
+	}
+	return text + "; " + strings.Join(usage, ", ")
 }
 
 func evidence(b record.TurnEvidence) string {
