@@ -24,9 +24,10 @@ func (p *program) schemaCommand() *cli.Command {
 		Usage:     "print the JSON Schema of a document",
 		ArgsUsage: "manifest|policy|envelope|entry",
 		Description: `manifest is a package's manifest.json, policy the operator's policy file, envelope
-what run --json prints, entry a line of a ledger. The schemas are made from the types the program itself reads
-and writes; an editor can use them. They know shapes, not everything: package
-pack and policy show check a manifest and a policy whole.`,
+what run --json prints, entry a line of a ledger. The schemas are made from the
+types the program itself reads and writes; an editor can use them. They know
+shapes, not everything: package pack and policy show check a manifest and a policy
+whole.`,
 		Action: p.schema,
 	}
 }
