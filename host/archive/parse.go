@@ -75,7 +75,7 @@ func (d *document) schemaKnown(n node) bool {
 		case m.value.text == ManifestSchema:
 			return true
 		case ok && plainNumber(major) && plainNumber(minor) && (major != "1" || minor != "0"):
-			d.fault("schema", "", "%q needs agenthost ≥ %s.%s", m.value.text, major, minor)
+			d.fault("schema", `update agenthost, or say "`+ManifestSchema+`"`, "%q needs agenthost ≥ %s.%s", m.value.text, major, minor)
 		default:
 			d.fault("schema", hint, "unknown schema %q", m.value.text)
 		}
