@@ -23,7 +23,7 @@ type Answer struct {
 // a session. What answers is what runs while an agent does; whether the file is
 // there is not asked.
 func Ask(enforcer *capability.Enforcer, pkg *archive.Package, op capability.Op, path string) (Answer, error) {
-	a, err := gate.Ask(gate.Question{Enforcer: enforcer, Package: pkg, Op: op, Path: path})
+	a, err := gate.Ask(gate.Question{Enforcer: enforcer, Package: pkg, Outputs: pkg.Manifest.Outputs, Op: op, Path: path})
 	if err != nil {
 		return Answer{}, err
 	}

@@ -14,7 +14,8 @@ const anySession = "<session_id>"
 // A Question is an open that an agent might try.
 type Question struct {
 	Enforcer *capability.Enforcer // not bound to a session
-	Package  *archive.Package     // whose agent it is: its outputs are what is declared
+	Package  *archive.Package     // whose agent it is
+	Outputs  []archive.Output     // what the turn would declare
 	Op       capability.Op        // Read, or Write: creating the file or writing it anew
 	Path     string
 }
@@ -37,7 +38,7 @@ type answered struct{}
 // point where the judgement is over and a file of the workspace would be touched:
 // whether one is there is not asked.
 func Ask(q Question) (a Answer, err error) {
-	outs, err := compileOutputs(q.Package.Manifest.Outputs, anySession)
+	outs, err := compileOutputs(q.Outputs, anySession)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -48,9 +48,7 @@ func TestAsk(t *testing.T) {
 			for _, o := range s.outputs {
 				outputs = append(outputs, archive.Output{Path: o, Role: "r"})
 			}
-			pkg := *w.cfg.Package
-			pkg.Manifest.Outputs = outputs
-			answer, err := Ask(Question{Enforcer: unbound, Package: &pkg, Op: op, Path: p})
+			answer, err := Ask(Question{Enforcer: unbound, Package: w.cfg.Package, Outputs: outputs, Op: op, Path: p})
 			if err != nil {
 				t.Fatal(err)
 			}
