@@ -59,6 +59,7 @@ const DefaultRoot = ".agenthost"
 
 const (
 	formatFile  = "FORMAT"
+	ignoreFile  = ".gitignore"
 	publishLock = "planes/publish.lock"
 	pendingDir  = "planes/pending"
 	newPrefix   = ".new-"
@@ -195,6 +196,45 @@ func (r *Root) take(dir *beneath.Dir) error {
 	return nil
 }
 
+// settled is the format of a folder that seems to have none: another process may
+// be making it a root at this moment. Without one it must hold nothing but what
+// a crash then left.
+func (r *Root) settled(dir *beneath.Dir) (string, error) {
+	lock, err := lockFolder(dir)
+	if err != nil {
+		return "", fmt.Errorf("root %s: %w", r.path, err)
+	}
+	defer lock.Close()
+	format, err := readFormat(dir)
+	if err != nil || format != "" {
+		return format, err
+	}
+	entries, err := dir.ReadDir(".")
+	if err != nil {
+		return "", fmt.Errorf("root %s: %w", r.path, err)
+	}
+	for _, e := range entries {
+		if r.same || !slices.Contains([]string{ignoreFile, newPrefix + ignoreFile, newPrefix + formatFile}, e.Name) {
+			return "", fmt.Errorf("%s is not a root of agenthost: it has no file FORMAT and is not empty", r.path)
+		}
+	}
+	return "", nil
+}
+
+// lockFolder waits for the lock under which a folder is made a root.
+func lockFolder(dir *beneath.Dir) (*os.File, error) {
+	f, err := dir.OpenFile(".", os.O_RDONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := beneath.Lock(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 func (r *Root) judge(dir *beneath.Dir) error {
 	info, err := dir.Stat(".")
 	if err != nil {
@@ -209,18 +249,12 @@ func (r *Root) judge(dir *beneath.Dir) error {
 	if err != nil {
 		return fmt.Errorf("root %s: %w", r.path, err)
 	}
-	r.control = format == FormatControl
 	if format == "" {
-		entries, err := dir.ReadDir(".")
-		if err != nil {
-			return fmt.Errorf("root %s: %w", r.path, err)
-		}
-		for _, e := range entries {
-			if r.same || e.Name != ".gitignore" && e.Name != newPrefix+formatFile {
-				return fmt.Errorf("%s is not a root of agenthost: it has no file FORMAT and is not empty", r.path)
-			}
+		if format, err = r.settled(dir); err != nil {
+			return err
 		}
 	}
+	r.control = format == FormatControl
 	if r.same && !r.control {
 		return fmt.Errorf("%s cannot be workspace and root: it is not a control plane", r.path)
 	}
@@ -351,10 +385,15 @@ func (r *Root) Ensure() error {
 			return fmt.Errorf("%s: %w", d.name, err)
 		}
 	}
+	lock, err := lockFolder(r.dir)
+	if err != nil {
+		return r.unwritable(err)
+	}
+	defer lock.Close()
 	format := FormatFolder
 	if r.control {
 		format = FormatControl
-	} else if err := put(r.dir, ".gitignore", []byte("*\n")); err != nil {
+	} else if err := put(r.dir, ignoreFile, []byte("*\n")); err != nil {
 		return r.unwritable(err)
 	}
 	if err := put(r.dir, formatFile, []byte(format)); err != nil {
