@@ -65,6 +65,8 @@ func (p *program) runTurn(c *cli.Context) error {
 		return usageError("run needs PKG", "agenthost run --help explains it")
 	case c.NArg() > 1:
 		return usageError(fmt.Sprintf("run does not take %q", c.Args().Get(1)), `words for the agent come after "--"`)
+	case c.Args().First() == "":
+		return usageError("PKG is empty", "name a package or its folder; agenthost run --help explains it")
 	}
 	ctx := c.Context
 	turn, err := p.turnOf(c)
