@@ -149,6 +149,10 @@ func TestExpandUnreadable(t *testing.T) {
 	for _, pattern := range []string{"docs/a.md", "docs/a*"} {
 		_, err := w.expand(pattern)
 		equal(t, pattern, err, `input "docs/a.md": open docs/a.md: permission denied`)
+		var bad *InputError
+		if want := "make it readable, or declare fewer files"; !errors.As(err, &bad) || bad.Hint != want {
+			t.Errorf("%s: got %+v, want the hint %q", pattern, bad, want)
+		}
 	}
 }
 
