@@ -337,6 +337,18 @@ func TestPackRefusals(t *testing.T) {
 	}
 }
 
+// TestPackTooLarge: the limit of all bytes is 1 GiB, and copy gets what is left
+// of it.
+func TestPackTooLarge(t *testing.T) {
+	root, err := os.OpenRoot(folder(t, "manifest.json", smallManifest, "a", "abc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	_, err = (&source{root: root}).copy(io.Discard, "a", 2)
+	wantError(t, "bytes", err, "package: the folder holds more than 1GiB")
+}
+
 func TestPackID(t *testing.T) {
 	without := folder(t, "manifest.json", `{"schema": "agenthost/package/v1", "version": "0.1.0"}`)
 	_, err := Pack(io.Discard, without, PackOptions{})
