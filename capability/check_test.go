@@ -37,6 +37,16 @@ func operators() Rights {
 	return r
 }
 
+// written are the rights that e was made of: first the manifest's, then each that
+// narrowed them.
+func written(e *Enforcer) []Rights {
+	var all []Rights
+	for _, l := range e.layers {
+		all = append(all, l.rights)
+	}
+	return all
+}
+
 // answer is a Check in one line.
 func answer(e *Enforcer, op Op, name string) string {
 	g, err := e.Check(op, name)

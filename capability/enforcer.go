@@ -80,16 +80,6 @@ func isSession(id string) bool {
 	return true
 }
 
-// Layers returns the rights that e was made of, as they were written: first the
-// manifest's, then each that narrowed them.
-func (e *Enforcer) Layers() []Rights {
-	var all []Rights
-	for _, l := range e.layers {
-		all = append(all, l.rights.clone())
-	}
-	return all
-}
-
 func newLayer(r Rights, session string) (*layer, error) {
 	r = r.clone()
 	l := &layer{rights: r}

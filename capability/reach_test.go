@@ -43,7 +43,7 @@ func TestReaches(t *testing.T) {
 		for want, names := range map[bool]string{true: c.yes, false: c.no} {
 			for name := range strings.FieldsSeq(names) {
 				if got := c.e.Reaches(c.op, name); got != want {
-					t.Errorf("%v reaches(%s, %q): got %v, want %v", c.e.Layers(), c.op, name, got, want)
+					t.Errorf("%v reaches(%s, %q): got %v, want %v", written(c.e), c.op, name, got, want)
 				}
 			}
 		}

@@ -39,8 +39,11 @@ var scratch string
 
 // sharedRunner is one Runner for all tests: compiling takes long.
 var sharedRunner = sync.OnceValues(func() (*Runner, error) {
-	return NewRunner(context.Background(), Config{CacheDir: filepath.Join(scratch, "cache")})
+	return NewRunner(context.Background(), Config{CacheDir: sharedCache()})
 })
+
+// sharedCache is where all tests keep compiled modules, but those of the cache.
+func sharedCache() string { return filepath.Join(scratch, "cache") }
 
 // steps is the module of testdata/guests/steps.
 var steps = sync.OnceValues(func() ([]byte, error) {

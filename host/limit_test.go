@@ -86,7 +86,7 @@ func TestRefusedMemoryThatDoesNotMatter(t *testing.T) {
 
 // The ceilings that no manifest can lower, made low.
 func TestFixedCeilings(t *testing.T) {
-	own := must(NewRunner(t.Context(), Config{CacheDir: must(sharedRunner())(t).cache.Dir()}))(t)
+	own := must(NewRunner(t.Context(), Config{CacheDir: sharedCache()}))(t)
 	defer own.Close(t.Context())
 	own.ceiling.ListNames, own.ceiling.ScratchFiles = 5, 7
 	for _, c := range []struct{ name, limit, message, step string }{

@@ -127,9 +127,6 @@ func (p *Prepared) Warnings() []string {
 	return warnings
 }
 
-// Module returns the digest of the guest's module.
-func (p *Prepared) Module() ledger.Hash { return p.module }
-
 func checkRequest(t *Turn) error {
 	if t.Query != nil {
 		if t.Prompt != "" {

@@ -50,8 +50,8 @@ func TestRefusals(t *testing.T) {
 		{"workspace a file", "", "name a folder that exists with --workspace", ask{turn: Turn{Workspace: b.workspace + "/secret"}}},
 		{"workspace on proc", "", "use a folder on a filesystem of a disk that tells names apart by case", ask{turn: Turn{Workspace: "/proc/self"}}},
 		{"workspace on sysfs", "", "use a folder on a filesystem of a disk that tells names apart by case", ask{turn: Turn{Workspace: "/sys/kernel"}}},
-		{"workspace is the cache", "the workspace " + b.runner.cache.Dir() + " is a folder that only the host may use", "run in the folder of your work, or name it with --workspace", ask{turn: Turn{Workspace: b.runner.cache.Dir()}}},
-		{"workspace in the cache", "the workspace " + b.runner.cache.Dir() + "/native is a folder that only the host may use", "run in the folder of your work, or name it with --workspace", ask{turn: Turn{Workspace: b.runner.cache.Dir() + "/native"}}},
+		{"workspace is the cache", "the workspace " + sharedCache() + " is a folder that only the host may use", "run in the folder of your work, or name it with --workspace", ask{turn: Turn{Workspace: sharedCache()}}},
+		{"workspace in the cache", "the workspace " + sharedCache() + "/native is a folder that only the host may use", "run in the folder of your work, or name it with --workspace", ask{turn: Turn{Workspace: sharedCache() + "/native"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b.t = t
@@ -88,7 +88,7 @@ func TestLimitsOnlyLower(t *testing.T) {
 	b := newBench(t, nil)
 	strict := *must(policy.Default())(t)
 	strict.Limits = archive.Limits{Fuel: 1000, Memory: 1 << 40, Entries: 7}
-	own := must(NewRunner(t.Context(), Config{CacheDir: b.runner.cache.Dir(), Ceilings: archive.Limits{Memory: 64 << 20, CallDepth: 1 << 30}}))(t)
+	own := must(NewRunner(t.Context(), Config{CacheDir: sharedCache(), Ceilings: archive.Limits{Memory: 64 << 20, CallDepth: 1 << 30}}))(t)
 	defer own.Close(t.Context())
 	ceilings := DefaultCeilings()
 	for _, c := range []struct {

@@ -408,10 +408,15 @@ func TestAccepts(t *testing.T) {
 		}
 	}
 	// The order of https://semver.org/#spec-item-11
-	order := strings.Fields("bad 1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0 2.0.0 2.1.0 2.1.1 10.0.0")
+	order := strings.Fields("1.0.0-alpha 1.0.0-alpha.1 1.0.0-alpha.beta 1.0.0-beta 1.0.0-beta.2 1.0.0-beta.11 1.0.0-rc.1 1.0.0 2.0.0 2.1.0 2.1.1 10.0.0")
 	for i, a := range order {
 		for j, b := range order {
-			if got, want := CompareVersions(a, b), min(max(i-j, -1), 1); got != want {
+			v, errV := parseVersion(a)
+			w, errW := parseVersion(b)
+			if err := errors.Join(errV, errW); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := v.compare(w), min(max(i-j, -1), 1); got != want {
 				t.Errorf("%s compared with %s is %d, want %d", a, b, got, want)
 			}
 		}

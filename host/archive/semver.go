@@ -96,22 +96,6 @@ func comparePre(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-// CompareVersions orders two semantic versions by precedence: -1, 0 or 1. A text
-// that is not a version comes before all that are.
-func CompareVersions(a, b string) int {
-	v, errV := parseVersion(a)
-	w, errW := parseVersion(b)
-	switch {
-	case errV != nil && errW != nil:
-		return 0
-	case errV != nil:
-		return -1
-	case errW != nil:
-		return 1
-	}
-	return v.compare(w)
-}
-
 // comparator is one condition of a range.
 type comparator struct {
 	op      string

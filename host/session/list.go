@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -107,15 +106,6 @@ func (r *Root) summary(id ID, plane string) Summary {
 // LedgerPath is the path of a file in the ledger folder of a session.
 func (r *Root) LedgerPath(plane string, id ID, file string) string {
 	return r.join(sessionsOf(plane) + "/" + string(id) + "/ledger/" + file)
-}
-
-// SessionDir opens the folder of a session for reading. The caller closes it.
-func (r *Root) SessionDir(plane string, id ID) (*beneath.Dir, error) {
-	dir := r.folder()
-	if dir == nil {
-		return nil, ErrNotFound
-	}
-	return dir.Sub(sessionsOf(plane) + "/" + string(id))
 }
 
 // Find returns the one session whose id begins with prefix, or for [Last] the

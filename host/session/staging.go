@@ -214,9 +214,6 @@ type Problem struct {
 	Path, Code, Message string
 }
 
-// String is one line for people.
-func (p Problem) String() string { return fmt.Sprintf("%s: %s (%s)", p.Path, p.Message, p.Code) }
-
 const copiers = 4 // files copied and synced at once
 
 // Copy copies staged files into files of the host's own, which alone are

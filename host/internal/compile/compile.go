@@ -143,9 +143,6 @@ func (c *Cache) Native() (wazero.CompilationCache, error) {
 	return native, nil
 }
 
-// Dir returns the folder of the cache.
-func (c *Cache) Dir() string { return c.dir }
-
 // A ModuleError says why a module cannot be run at all.
 type ModuleError struct {
 	Stage  string // one of the stages below

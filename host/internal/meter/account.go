@@ -150,11 +150,3 @@ func (a *Account) Used(counter int64) int64 {
 	}
 	return a.granted - fuel + a.debt
 }
-
-// Remaining returns the units left, not below 0; without a limit, -1.
-func (a *Account) Remaining(counter int64) int64 {
-	if a.config.Fuel == 0 {
-		return -1
-	}
-	return max(0, a.config.Fuel-a.Used(counter))
-}
