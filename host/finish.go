@@ -137,7 +137,7 @@ func (r *run) mismatch(path, code, what string) error {
 		return nil
 	}
 	r.result.Status, r.result.Code = record.StatusBlocked, code
-	subject := fmt.Sprintf("%q", guestName(string(r.session.ID), path))
+	subject := fmt.Sprintf("%q", GuestName(string(r.session.ID), path))
 	if rest, sentence := strings.CutPrefix(what, "it "); sentence {
 		r.result.Message = fmt.Sprintf("the turn was blocked: %s %s", subject, rest)
 	} else {

@@ -174,7 +174,7 @@ func (r *Result) judge(e ending, bounds bounds) {
 		if violation.Rule == record.CodeUndeclaredWrite {
 			r.Code = record.CodeUndeclaredWrite
 		}
-		r.Message, r.Hint = violationInWords(violation, guestName(r.Session, violation.Subject))
+		r.Message, r.Hint = violationInWords(violation, GuestName(r.Session, violation.Subject))
 	case errors.As(e.err, &limit):
 		r.limited(limit.Name, limit.Max, bounds)
 	case errors.As(e.err, &stop):
@@ -221,7 +221,7 @@ func violationInWords(v *capability.Violation, name string) (message, hint strin
 	switch {
 	case v.Rule == record.CodeUndeclaredWrite:
 		return fmt.Sprintf("the turn was blocked: the agent may write %q, but the turn did not declare it", name),
-			"declare it in outputs, or with --declare; nothing was published"
+			mismatchHint(record.CodeUndeclaredWrite)
 	case v.Rule == gate.RuleUndeclaredRead:
 		return fmt.Sprintf("the turn was blocked: the agent may read %q, but a strict turn reads only what it declared", name),
 			"declare it in inputs, or with --input; nothing was published"
@@ -240,8 +240,9 @@ func trap(err error) string {
 	return strings.TrimSuffix(first, " (recovered by wazero)")
 }
 
-// guestName spells a path of the ledger as the agent and its manifest do.
-func guestName(session, path string) string {
+// GuestName spells a path of the session's ledger as the agent and its manifest
+// do: what was published under output/SESSION/ begins with out/.
+func GuestName(session, path string) string {
 	if rest, ok := strings.CutPrefix(path, "output/"+session+"/"); ok {
 		return "out/" + rest
 	}

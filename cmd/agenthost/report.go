@@ -16,11 +16,11 @@ import (
 // standard error.
 func (p *program) report(root *session.Root, plane string, r *host.Result, output string) error {
 	for _, f := range r.Published {
-		p.term.note("published %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
+		p.term.note("published %s", content(host.GuestName(r.Session, f.Path), f.SHA256, f.Size))
 	}
 	if r.Status == record.StatusDryRun {
 		for _, f := range r.Withheld {
-			p.term.note("would publish %s", content(guestPath(r, f.Path), f.SHA256, f.Size))
+			p.term.note("would publish %s", content(host.GuestName(r.Session, f.Path), f.SHA256, f.Size))
 		}
 	}
 	p.term.note("%s; fuel %s, %s", callsInWords(r), quantity(r.Fuel), r.Duration.Round(time.Millisecond))
@@ -100,14 +100,6 @@ func quantity(n int64) string {
 		}
 	}
 	return fmt.Sprint(n)
-}
-
-// guestPath spells a published path as the agent does.
-func guestPath(r *host.Result, path string) string {
-	if rest, ok := strings.CutPrefix(path, "output/"+r.Session+"/"); ok {
-		return "out/" + rest
-	}
-	return path
 }
 
 // publishedOut is the folder of what was published under out/.
