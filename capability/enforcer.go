@@ -80,6 +80,20 @@ func isSession(id string) bool {
 	return true
 }
 
+// Size is the bytes of all patterns a name is matched with: what a check costs
+// grows with it and with the length of the name.
+func (e *Enforcer) Size() int64 {
+	var size int64
+	for _, l := range e.layers {
+		for _, list := range [][]string{l.rights.Read, l.rights.Write, l.rights.Forbidden, l.rights.Withhold} {
+			for _, p := range list {
+				size += int64(len(p))
+			}
+		}
+	}
+	return size
+}
+
 func newLayer(r Rights, session string) (*layer, error) {
 	r = r.clone()
 	l := &layer{rights: r}

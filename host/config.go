@@ -184,7 +184,7 @@ func (c Config) cacheDir() (string, error) {
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
-		return "", fmt.Errorf("find a folder for compiled modules: %w", err)
+		return "", &RequestError{"there is no folder for compiled modules: " + err.Error(), "set XDG_CACHE_HOME or HOME to a folder of yours"}
 	}
 	return filepath.Join(dir, "agenthost"), nil
 }

@@ -74,7 +74,7 @@ func limitInWords(name string, most int64) string {
 	case record.LimitOpenFiles:
 		return fmt.Sprintf("the agent held more than %d files open at once", most)
 	case record.LimitListing:
-		return fmt.Sprintf("the agent listed a folder of more than %d names", most)
+		return "the agent listed a folder of more names than one turn may hold"
 	case record.LimitScratch:
 		return "the agent put more into /tmp than one turn may"
 	case record.LimitEvidence:

@@ -90,7 +90,7 @@ func TestFixedCeilings(t *testing.T) {
 	defer own.Close(t.Context())
 	own.ceiling.ListNames, own.ceiling.ScratchFiles = 5, 7
 	for _, c := range []struct{ name, limit, message, step string }{
-		{"listing of hidden names", "listing", "the agent listed a folder of more than 5 names", "list /docs"},
+		{"listing of hidden names", "listing", "the agent listed a folder of more names than one turn may hold", "list /docs"},
 		{"scratch files", "scratch", "the agent put more into /tmp than one turn may", "touch /tmp 8 0"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -154,7 +154,7 @@ func (p *program) turnOf(c *cli.Context) (host.Turn, error) {
 		t.Inputs = nil
 	}
 	if c.IsSet("query") {
-		if t.Query, err = p.readQuery(c.String("query")); err != nil {
+		if t.Query, err = p.readQuery(c.Context, c.String("query")); err != nil {
 			return t, err
 		}
 	}
@@ -177,7 +177,7 @@ func (p *program) turnOf(c *cli.Context) (host.Turn, error) {
 }
 
 // readQuery takes a query from the line, a file or standard input.
-func (p *program) readQuery(value string) (json.RawMessage, error) {
+func (p *program) readQuery(ctx context.Context, value string) (json.RawMessage, error) {
 	const most = 16 << 20
 	from := func(r io.Reader, name string) (json.RawMessage, error) {
 		data, err := io.ReadAll(io.LimitReader(r, most+1))
@@ -191,16 +191,38 @@ func (p *program) readQuery(value string) (json.RawMessage, error) {
 	}
 	switch {
 	case value == "-":
-		return from(p.stdin, "standard input")
+		return until(ctx, func() (json.RawMessage, error) { return from(p.stdin, "standard input") })
 	case strings.HasPrefix(value, "@"):
-		f, err := os.Open(value[1:])
-		if err != nil {
-			return nil, usageError("--query: "+err.Error(), "names are relative to the current folder; a query that begins with @ is no JSON")
-		}
-		defer f.Close()
-		return from(f, value[1:])
+		return until(ctx, func() (json.RawMessage, error) {
+			f, err := os.Open(value[1:])
+			if err != nil {
+				return nil, usageError("--query: "+err.Error(), "names are relative to the current folder; a query that begins with @ is no JSON")
+			}
+			defer f.Close()
+			return from(f, value[1:])
+		})
 	}
 	return json.RawMessage(value), nil
+}
+
+// until waits for f, which may wait for somebody to write, or for ctx to end.
+func until[T any](ctx context.Context, f func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := f()
+		answers <- answer{value, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.value, a.err
+	case <-ctx.Done():
+		var none T
+		return none, context.Cause(ctx)
+	}
 }
 
 // seedOf reads --seed.

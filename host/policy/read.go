@@ -62,6 +62,13 @@ func Load(file, root string) (*Policy, error) {
 }
 
 func readFile(name string) ([]byte, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &Error{Source: name, What: "not a regular file", Hint: "write the policy to a file"}
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err

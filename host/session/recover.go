@@ -136,6 +136,11 @@ func (s *Session) recover(ctx context.Context) ([]Finding, error) {
 			return nil, err
 		}
 	}
+	// What a process wrote and did not sync before it died is read from memory
+	// now: it is made durable before evidence speaks of it.
+	if err := s.syncExec(); err != nil {
+		return nil, err
+	}
 	if s.state.progress.InTurn {
 		if err := s.abort(); err != nil {
 			return nil, err

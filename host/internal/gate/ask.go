@@ -43,8 +43,11 @@ func Ask(q Question) (a Answer, err error) {
 		return Answer{}, err
 	}
 	g := &Gate{
-		ctx:     context.Background(),
-		cfg:     Config{Session: anySession, Enforcer: q.Enforcer, Package: q.Package, Ceiling: Ceiling{OpenFiles: 1}},
+		ctx: context.Background(),
+		cfg: Config{
+			Session: anySession, Enforcer: q.Enforcer, Package: q.Package, Ceiling: Ceiling{OpenFiles: 1},
+			Charge: func(int64) {},
+		},
 		outputs: outs,
 		asked:   &a,
 	}

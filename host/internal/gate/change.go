@@ -234,8 +234,12 @@ func (g *Gate) renameFolder(op record.Op, folder *node, dst name) Errno {
 		}
 	} else {
 		op.Decision = g.permitFolder(target, dst)
-		if _, rule, errno := g.examine(dst); errno == Success || rule != "" {
+		if info, rule, errno := g.examine(dst); errno == Success && info.Folder && g.visible(dst) {
 			return g.answer(op, Exist)
+		} else if errno == Success {
+			return g.inTheWay(op, dst, rule, Exist)
+		} else if errno != NoEnt || rule != "" {
+			return g.inTheWay(op, dst, rule, errno)
 		}
 		if !g.folderExists(dst) {
 			return g.answer(op, NoEnt)

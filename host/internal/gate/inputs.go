@@ -153,6 +153,9 @@ func (x *expansion) walk(folder string) error {
 		return fmt.Errorf("list %s for the declared inputs: %w", folder, err)
 	}
 	for _, e := range entries {
+		if x.ctx.Err() != nil {
+			return context.Cause(x.ctx)
+		}
 		name := join(folder, e.Name)
 		switch {
 		case folder == "." && (e.Name == ownDir || e.Name == tmpDir || e.Name == outDir):

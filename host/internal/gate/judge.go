@@ -31,6 +31,7 @@ func (g *Gate) judgeRead(n name) verdict { return g.judge(capability.Read, n) }
 func (g *Gate) judgeWrite(n name) verdict { return g.judge(capability.Write, n) }
 
 func (g *Gate) judge(op capability.Op, n name) verdict {
+	g.weigh(n)
 	switch n.area {
 	case tmp:
 		return verdict{decision: record.Own}
@@ -64,9 +65,19 @@ func (g *Gate) judge(op capability.Op, n name) verdict {
 	return verdict{decision: record.Hidden, v: v}
 }
 
+// weigh charges for matching a name with the turn's patterns, and ends a turn
+// that is over: with many names to judge, that is where the time goes.
+func (g *Gate) weigh(n name) {
+	g.checkContext()
+	if n.area == workspace {
+		g.cfg.Charge(g.patterns * int64(len(n.ledger)) / 8)
+	}
+}
+
 // visible reports whether a folder may be seen: it, or some name beneath it,
 // could be granted, and it is not forbidden.
 func (g *Gate) visible(n name) bool {
+	g.weigh(n)
 	switch n.area {
 	case tmp, library, virtual:
 		return true

@@ -167,6 +167,21 @@ func (g *Gate) openFolder(op record.Op, n name) (*File, Errno) {
 	return g.newFile(n, Read, &File{folder: true}), Success
 }
 
+// hold counts the names of a listing that a descriptor keeps, and charges for
+// them. They share a bound with the small files that descriptors keep.
+func (g *Gate) hold(names []Info) (weight int64) {
+	const each = 64 // bytes of an Info
+	for _, info := range names {
+		weight += each + int64(len(info.Name))
+	}
+	g.cfg.Charge(weight)
+	if g.copied+weight > g.cfg.Ceiling.CopyBytes {
+		panic(&Limit{Name: record.LimitListing, Max: g.cfg.Ceiling.CopyBytes})
+	}
+	g.copied += weight
+	return weight
+}
+
 // list returns what the guest sees in a folder, sorted by bytes.
 func (g *Gate) list(n name) ([]Info, Errno) {
 	found := map[string]Info{}

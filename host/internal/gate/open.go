@@ -83,6 +83,7 @@ type File struct {
 	folder bool
 	listed bool
 	names  []Info // of a folder, once it was listed
+	weight int64  // bytes they take
 
 	small  bool
 	data   []byte       // of a small file
@@ -121,10 +122,12 @@ func (f *File) List() ([]Info, Errno) {
 	}
 	f.g.checkContext()
 	names, errno := f.g.list(f.name)
-	if errno == Success {
-		f.names, f.listed = names, true
+	if errno != Success {
+		return nil, errno
 	}
-	return names, errno
+	f.weight = f.g.hold(names)
+	f.names, f.listed = names, true
+	return names, Success
 }
 
 // Info says what f is now.
@@ -203,6 +206,8 @@ func (f *File) Close() {
 		f.g.copied -= int64(len(f.data))
 		f.data = nil
 	}
+	f.g.copied -= f.weight
+	f.names, f.weight = nil, 0
 	if f.disk != nil {
 		f.disk.Close()
 	}

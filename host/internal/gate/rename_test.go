@@ -3,10 +3,12 @@
 package gate
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -56,7 +58,7 @@ func TestRename(t *testing.T) {
 		{"tmp/d", "tmp/absent/x", "noent own"},
 		{"tmp/d", "docs/sub", "exist granted"},
 		{"tmp/d", "docs/a.md", "exist granted"},
-		{"tmp/d", "docs/link", "exist granted"},
+		{"tmp/d", "docs/link", "perm refused not a regular file"},
 		{"tmp/d", "undeclared/d", "violation no grant of write"},
 		{"tmp/d", "elsewhere", "violation no grant of write"},
 		{"tmp/empty", "undeclared/d", "success granted"},
@@ -173,5 +175,49 @@ func TestRenameDeep(t *testing.T) {
 	equal(t, "still there", w.content(deep+"/f"), "")
 	if _, _, err := w.Finish(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestRenameFolderTellsNothing: the name a folder would get does not show whether
+// something that may not be read is there.
+func TestRenameFolderTellsNothing(t *testing.T) {
+	s := setup{
+		grants:  capability.Grants{Write: []string{"*/report.md"}},
+		outputs: []string{"*/report.md"},
+		files:   map[string]string{"customers.csv": "secret"},
+	}
+	w := newWorld(t, s)
+	equal(t, "mkdir", w.does(func() Errno { return w.Mkdir(WASI, "tmp/d") }), "success own")
+	equal(t, "a hidden file", w.does(func() Errno { return w.Rename(WASI, "tmp/d", "customers.csv") }), "violation no grant of read")
+}
+
+// TestListingsAreBounded: what descriptors keep of listings has one bound.
+func TestListingsAreBounded(t *testing.T) {
+	w := newWorld(t, setup{
+		grants: capability.Grants{Read: []string{"docs/**"}}, files: map[string]string{"docs/a": "", "docs/b": ""},
+		tune: func(c *Config) { c.Ceiling.CopyBytes = 300 },
+	})
+	list := func() (*File, error) {
+		f, errno := w.Open(WASI, "docs", Read|Directory)
+		if errno != Success {
+			t.Fatal(errno)
+		}
+		return f, caught(func() { f.List() })
+	}
+	for range 10 {
+		f, err := list()
+		if err != nil {
+			t.Fatalf("closed listings count: %v", err)
+		}
+		f.Close()
+	}
+	for range 2 {
+		if _, err := list(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var limit *Limit
+	if _, err := list(); !errors.As(err, &limit) || limit.Name != record.LimitListing {
+		t.Errorf("got %v, want the limit on listings", err)
 	}
 }
