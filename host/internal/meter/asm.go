@@ -66,11 +66,34 @@ type added struct {
 	fill, copy uint32
 }
 
-// pay emits counter -= units, which leaves the operand stack alone.
-func (at added) pay(a *asm, units int64) {
+// noMirror says that the counter's value is in the global alone.
+const noMirror = ^uint32(0)
+
+// hold begins a stretch of code that keeps the counter's value in a local, too, its mirror. There the global is written
+// as everywhere, so that it is right for whatever comes next, but not read: the next payment need not wait for what the
+// last one wrote to memory. Nothing else may pay in such a stretch.
+func (at added) hold(a *asm, mirror uint32) {
 	a.with(opGlobalGet, at.global)
+	a.set(mirror)
+}
+
+// value puts the counter on the operand stack.
+func (at added) value(a *asm, mirror uint32) {
+	if mirror == noMirror {
+		a.with(opGlobalGet, at.global)
+	} else {
+		a.get(mirror)
+	}
+}
+
+// pay emits counter -= units, which leaves the operand stack alone.
+func (at added) pay(a *asm, units int64, mirror uint32) {
+	at.value(a, mirror)
 	a.i64(units)
 	a.op(opI64Sub)
+	if mirror != noMirror {
+		a.with(opLocalTee, mirror)
+	}
 	a.with(opGlobalSet, at.global)
 }
 
@@ -79,8 +102,8 @@ func (at added) pay(a *asm, units int64) {
 // The empty arm comes first, and must: wazero's register allocator begins the join with the state of its first
 // predecessor. With the call in that place every value would live in memory after it, and a tight loop take 1.9 times as
 // long; so it takes as long as without a check.
-func (at added) check(a *asm, depth bool) {
-	a.with(opGlobalGet, at.global)
+func (at added) check(a *asm, depth bool, mirror uint32) {
+	at.value(a, mirror)
 	if depth {
 		a.i64(-1<<63 | 1<<31) // both signs
 		a.op(opI64And, opI64Eqz)
@@ -92,6 +115,9 @@ func (at added) check(a *asm, depth bool) {
 	a.begin(opIf)
 	a.op(opElse)
 	a.call(at.slow)
+	if mirror != noMirror {
+		at.hold(a, mirror)
+	}
 	a.op(opEnd)
 }
 
@@ -110,7 +136,7 @@ func (at added) payLength(a *asm, local uint32, shift int64) {
 	}
 	a.op(opI64Sub)
 	a.with(opGlobalSet, at.global)
-	at.check(a, false)
+	at.check(a, false, noMirror)
 }
 
 // An addedFunc is a function of the meter's own.

@@ -55,11 +55,15 @@ type label struct {
 	caught  bool  // an exception lands on it
 	repeats bool  // a loop with a branch back
 	escapes bool  // a branch within goes further out
+	calls   bool  // something within runs code that pays by itself
 	hasElse bool
 	clauses uint32 // of a try_table
 
 	planned
 }
+
+// quiet reports whether nothing but the function itself pays while the loop runs.
+func (l *label) quiet() bool { return l.kind == kindLoop && l.repeats && !l.calls }
 
 // A code is one function's body, decoded. It is used again for the next one.
 type code struct {
@@ -79,6 +83,7 @@ type code struct {
 	loops int32
 
 	hasTry, hasLoop, hasCall bool
+	hasQuiet                 bool // there is a loop without calls
 }
 
 type localGroup struct {
@@ -166,8 +171,10 @@ func (c *code) exit() int32 {
 	if place > 0 {
 		outer := &c.labels[c.open[place-1]]
 		outer.reach = min(outer.reach, l.reach)
+		outer.calls = outer.calls || l.calls
 	}
 	if l.kind == kindLoop {
+		c.hasQuiet = c.hasQuiet || l.quiet()
 		c.loops--
 	}
 	return n
@@ -233,6 +240,9 @@ func (c *code) instr(r *reader) {
 		in.cost = 0
 	default:
 		c.simple(r, &in)
+	}
+	if in.kind >= kindCall && in.kind != kindRefFunc {
+		c.labels[c.open[len(c.open)-1]].calls = true
 	}
 	c.instrs = append(c.instrs, in)
 }

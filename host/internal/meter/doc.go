@@ -35,6 +35,8 @@
 //   - Depth is counted in functions that can be on the stack more than once, as far as calls and types show, and in
 //     every 17th of a chain of others. Each weighs 1 and 1 more for every 256 bytes of code. The weight is given back
 //     on every way out; where an exception lands, the depth is set back to what it was there.
+//   - A loop that calls nothing keeps the counter in a local, too: it writes the global as all code does, but need not
+//     wait for memory to read it, which would take longer than the rest of a short loop.
 //   - Instructions that do much at once pay by their length, before they run. memory.fill and memory.copy are done in
 //     chunks of 1 MiB with the host called in between. A throw costs 65,536 units and a try_table 2,048: that is what
 //     they take.

@@ -82,9 +82,12 @@ type emitter struct {
 	report   *Report
 
 	out    asm
-	weight int64 // of the depth, or 0 when it is not counted
-	saves  bool  // the depth is kept in a local, to be put back where an exception lands
-	wrap   bool  // the body is a block of its own, so that every return passes its end
+	weight int64  // of the depth, or 0 when it is not counted
+	keeps  bool   // there is a local of the meter's own
+	saves  bool   // the depth is kept in a local, to be put back where an exception lands
+	wrap   bool   // the body is a block of its own, so that every return passes its end
+	mirror uint32 // a local with the counter's value, where there is one
+	quiet  int32  // the loop without calls around the place, or 0
 	nest   uint32
 }
 
@@ -95,13 +98,14 @@ type emitter struct {
 // in a local of its own, and puts it back where an exception may land.
 func (e *emitter) function(fn uint32) []byte {
 	f := &e.m.flow[fn-e.m.importedFuncs]
-	e.weight, e.nest = 0, 0
+	e.weight, e.nest, e.mirror, e.quiet = 0, 0, noMirror, 0
 	if f.counted {
 		e.weight = e.m.bodies[fn-e.m.importedFuncs].weight()
 		e.report.Counted++
 	}
 	e.saves = e.hasTry
 	e.wrap = e.weight > 0 || e.saves && e.labels[0].caught
+	e.keeps = e.saves || e.hasQuiet
 
 	e.out = e.out[:0]
 	e.writeLocals()
@@ -136,7 +140,7 @@ func (e *emitter) function(fn uint32) []byte {
 
 func (e *emitter) writeLocals() {
 	groups := e.locals
-	if e.saves {
+	if e.keeps {
 		groups = append(groups, localGroup{1, typeI64})
 	}
 	e.out = appendUnsigned(e.out, uint64(len(groups)))
@@ -148,13 +152,33 @@ func (e *emitter) writeLocals() {
 func (e *emitter) pay(units int64) {
 	if units != 0 {
 		e.report.Payments++
-		e.at.pay(&e.out, units)
+		e.at.pay(&e.out, units, e.mirror)
 	}
 }
 
 func (e *emitter) check(depth bool) {
 	e.report.Checks++
-	e.at.check(&e.out, depth)
+	e.at.check(&e.out, depth, e.mirror)
+}
+
+// hold has the counter's value in the local from here on, until mirror says otherwise. In a function with a try_table the
+// local is the depth's.
+func (e *emitter) hold() {
+	if !e.saves {
+		e.mirror = e.nLocals
+		e.at.hold(&e.out, e.mirror)
+	}
+}
+
+// loops gives a loop without calls its mirror, in front of it, and takes it back behind.
+func (e *emitter) loops(in *instr) {
+	switch {
+	case in.kind == kindLoop && e.quiet == 0 && e.labels[in.label].quiet():
+		e.quiet = in.label
+		e.hold()
+	case in.kind == kindEnd && in.label == e.quiet && e.quiet > 0:
+		e.quiet, e.mirror = 0, noMirror
+	}
 }
 
 // save keeps (counter - fuel) >> 32, the depth left, where fuel is the lower half with its sign.
@@ -178,6 +202,7 @@ func (e *emitter) restore() {
 }
 
 func (e *emitter) instr(in *instr) {
+	e.loops(in)
 	switch in.kind {
 	case kindBlock, kindLoop, kindIf, kindTry:
 		e.nest++

@@ -39,7 +39,7 @@ func exact(t testing.TB, wasm []byte) []byte {
 				cost += costImport
 			}
 			if cost > 0 {
-				w.at.pay(&b, -cost)
+				w.at.pay(&b, -cost, noMirror)
 			}
 			b = c.append(b, in)
 		}

@@ -7,7 +7,7 @@ import (
 
 // Version is the number of the scheme: modules injected by another version count differently. It belongs into the key of
 // whatever caches injected or compiled modules, and into the record of a run.
-const Version = 1
+const Version = 2
 
 // The import of an injected module, which must not have had any from ImportModule before.
 const (

@@ -182,8 +182,8 @@ func TestHiddenCode(t *testing.T) {
 func TestEmptyArmFirst(t *testing.T) {
 	at := added{global: 7, slow: 9}
 	var fuel, deep asm
-	at.check(&fuel, false)
-	at.check(&deep, true)
+	at.check(&fuel, false, noMirror)
+	at.check(&deep, true, noMirror)
 	if got, want := []byte(fuel), []byte{
 		0x23, 7, 0xa7, 0x41, 0, 0x4e, // global.get 7, i32.wrap_i64, i32.const 0, i32.ge_s
 		0x04, 0x40, 0x05, 0x10, 9, 0x0b, // if else call 9 end
@@ -192,6 +192,15 @@ func TestEmptyArmFirst(t *testing.T) {
 	}
 	if want := []byte{0x04, 0x40, 0x05, 0x10, 9, 0x0b}; !bytes.HasSuffix(deep, want) {
 		t.Errorf("got % x, want it to end in % x", []byte(deep), want)
+	}
+	// With a mirror the answer of the host goes there, too.
+	var mirrored asm
+	at.check(&mirrored, false, 3)
+	if got, want := []byte(mirrored), []byte{
+		0x20, 3, 0xa7, 0x41, 0, 0x4e, // local.get 3 …
+		0x04, 0x40, 0x05, 0x10, 9, 0x23, 7, 0x21, 3, 0x0b, // if else call 9 global.get 7 local.set 3 end
+	}; !bytes.Equal(got, want) {
+		t.Errorf("got % x, want % x", got, want)
 	}
 	// As it stands in a module: global 1, slow is function 2, after refill and run.
 	out := inject(t, endless["loop"])

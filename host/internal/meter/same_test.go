@@ -204,6 +204,73 @@ func TestGoProgramIsTheSame(t *testing.T) {
 	}
 }
 
+// TestMirror: loops without calls keep the counter in a local. However such a loop is left, and however often the host
+// was called in between, the global is what it would be without.
+func TestMirror(t *testing.T) {
+	loop := func(leave func(a *asm)) []byte { // counts local 0 down to 0 in turns of two loops, one in the other
+		return build(testFunc{typ: 0, locals: []localGroup{{1, typeI64}}, export: "run", code: func(a *asm) {
+			a.begin(opBlock)
+			a.begin(opLoop)
+			a.begin(opLoop)
+			a.get(0)
+			a.i32(1)
+			a.op(opI32Sub)
+			a.with(opLocalTee, 0)
+			a.op(opI32Eqz)
+			a.begin(opIf)
+			leave(a)
+			a.op(opEnd)
+			a.get(0)
+			a.i32(3)
+			a.op(0x71) // i32.and
+			a.with(opBrIf, 0)
+			a.op(opEnd)
+			a.with(opBr, 0)
+			a.op(opEnd)
+			a.op(opEnd)
+			a.get(1)
+		}})
+	}
+	for name, leave := range map[string]func(a *asm){
+		"branch": func(a *asm) { a.with(opBr, 3) },
+		"return": func(a *asm) { a.get(1); a.op(opReturn) },
+		"trap":   func(a *asm) { a.op(opUnreachable) },
+		"table":  func(a *asm) { a.i32(7); a.op(opBrTable); *a = append(*a, 1, 2, 3) },
+	} {
+		wasm := loop(leave)
+		out := inject(t, wasm)
+		if !bytes.Contains(out, []byte{byte(opLocalTee), 2, byte(opGlobalSet)}) {
+			t.Errorf("%s: there is no mirror", name)
+		}
+		counts := map[int64]bool{}
+		for _, engine := range engines {
+			for _, slice := range []int64{100, 1000, 0} {
+				h := newHost(t, engine, AccountConfig{Slice: slice})
+				m := h.instance(t, out)
+				h.call(m, "run", 10_000)
+				counts[h.used(m)] = true
+			}
+			h := newHost(t, engine, AccountConfig{})
+			counted := h.instance(t, exact(t, wasm))
+			h.call(counted, "run", 10_000)
+			least := h.lastGlobal(counted) + 1
+			for used := range counts {
+				if used < least || used > 2*least {
+					t.Errorf("%s: paid %d for %d units", name, used, least)
+				}
+			}
+		}
+		if len(counts) != 1 {
+			t.Errorf("%s: counts differ between slices or engines: %v", name, counts)
+		}
+		h := newHost(t, "compiler", AccountConfig{Slice: 100, Fuel: 5000})
+		var stop *Stop
+		if _, err := h.call(h.instance(t, out), "run", 10_000); !errors.As(err, &stop) || stop.Reason != StopFuel {
+			t.Errorf("%s: got %v, want it stopped", name, err)
+		}
+	}
+}
+
 // TestSameCountsOnBothEngines, for what ends.
 func TestSameCountsOnBothEngines(t *testing.T) {
 	var counts []int64
