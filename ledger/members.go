@@ -51,11 +51,12 @@ func (m *Members) Str(name, value string) {
 	if !m.name(name) {
 		return
 	}
-	if !utf8.ValidString(value) {
+	buf, ok := appendString(m.buf, value)
+	if !ok {
 		m.fail(fmt.Errorf("member %q is not UTF-8", name))
 		return
 	}
-	m.buf = appendString(m.buf, value)
+	m.buf = buf
 }
 
 // Int writes an integer between -(2^53-1) and 2^53-1.
@@ -175,9 +176,11 @@ func (m *Members) fit(name string) bool {
 	if name == "" || name == "hash" || name == "prev" {
 		return false
 	}
-	for i := range len(name) {
-		c := name[i]
-		if (c < 'a' || c > 'z') && (i == 0 || c != '_' && (c < '0' || c > '9')) {
+	if classes[name[0]]&small == 0 {
+		return false
+	}
+	for i := 1; i < len(name); i++ {
+		if classes[name[i]]&word == 0 {
 			return false
 		}
 	}
@@ -197,16 +200,57 @@ func (m *Members) fail(err error) {
 	}
 }
 
-// appendString appends s, which is UTF-8, quoted and escaped by RFC 8785
-// section 3.2.2.2: the short escapes where JSON has them, \u00xx in lower case
-// for other controls, everything else as it is.
-func appendString(b []byte, s string) []byte {
-	const digits = "0123456789abcdef"
+// Classes of bytes.
+const (
+	small   = 1 << iota // a lower-case letter
+	word                // a lower-case letter, a digit or '_'
+	escaped             // not as it is in a string
+	wide                // of a rune that is not ASCII
+)
+
+// classes says what each byte is.
+var classes = func() (of [256]byte) {
+	for c := range of {
+		switch {
+		case c >= 'a' && c <= 'z':
+			of[c] = small | word
+		case c >= '0' && c <= '9', c == '_':
+			of[c] = word
+		case c < 0x20, c == '"', c == '\\':
+			of[c] = escaped
+		case c >= utf8.RuneSelf:
+			of[c] = wide
+		}
+	}
+	return of
+}()
+
+// appendString appends s quoted and escaped by RFC 8785 section 3.2.2.2: the
+// short escapes where JSON has them, \u00xx in lower case for other controls,
+// everything else as it is. It reports false if s is not UTF-8.
+func appendString(b []byte, s string) ([]byte, bool) {
+	var seen byte
+	for i := range len(s) {
+		seen |= classes[s[i]]
+	}
+	if seen&wide != 0 && !utf8.ValidString(s) {
+		return b, false
+	}
 	b = append(b, '"')
+	if seen&escaped == 0 {
+		b = append(b, s...)
+	} else {
+		b = appendEscaped(b, s)
+	}
+	return append(b, '"'), true
+}
+
+func appendEscaped(b []byte, s string) []byte {
+	const digits = "0123456789abcdef"
 	from := 0
-	for i := 0; i < len(s); i++ {
+	for i := range len(s) {
 		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
+		if classes[c]&escaped == 0 {
 			continue
 		}
 		b = append(b, s[from:i]...)
@@ -228,6 +272,5 @@ func appendString(b []byte, s string) []byte {
 			b = append(b, '\\', 'u', '0', '0', digits[c>>4], digits[c&15])
 		}
 	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
+	return append(b, s[from:]...)
 }

@@ -95,7 +95,7 @@ func TestStringEscapes(t *testing.T) {
 		{"<&>", `"<&>"`},
 		{"€ \u2028\u2029 \U0001F600 \ufffd", `"€ ` + "\u2028\u2029 \U0001F600 \ufffd" + `"`},
 	} {
-		if got := string(appendString(nil, c.in)); got != c.want {
+		if got, ok := appendString(nil, c.in); string(got) != c.want || !ok {
 			t.Errorf("%q: got %s, want %s", c.in, got, c.want)
 		}
 	}
@@ -106,7 +106,10 @@ func TestStringEscapes(t *testing.T) {
 			s.WriteRune(rune([]int{random.IntN(0x30), random.IntN(0x80), random.IntN(0xd800), 0x10000 + random.IntN(0x100000)}[random.IntN(4)]))
 		}
 		in := s.String()
-		quoted := appendString(nil, in)
+		quoted, ok := appendString(nil, in)
+		if ok != utf8.ValidString(in) {
+			t.Fatalf("%q: taken for UTF-8: %v", in, ok)
+		}
 		var back string
 		if err := json.Unmarshal(quoted, &back); err != nil || back != in {
 			t.Fatalf("%q: reads back as %q, %v", in, back, err)
