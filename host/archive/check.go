@@ -10,6 +10,7 @@ import (
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/strict"
 )
 
 // Bounds of a manifest's lists and texts.
@@ -143,7 +144,7 @@ func (m *Manifest) checkEntry(d *document) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Env)) {
 		total += len(name) + len(e.Env[name])
-		at := join("entry.env", name)
+		at := strict.Join("entry.env", name)
 		switch {
 		case !envName(name):
 			d.fault(at, "use letters, digits and _", "not a name for the environment")

@@ -1,57 +1,19 @@
 package archive
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
-	"unicode/utf8"
-)
 
-// Bounds of a document: how deep it nests, where a manifest needs four; how long
-// a key is; and how many values there are, where 20,000 files need 80,000.
-const (
-	maxDepth  = 16
-	maxKey    = 256 // bytes
-	maxValues = 200_000
-)
-
-// node is one JSON value. Members keep the order of the document and the case
-// of their names, which encoding/json would give up.
-type node struct {
-	kind    nodeKind
-	text    string // of a text, or the spelling of a number
-	truth   bool
-	items   []node
-	members []member
-	end     int64 // offset of the first byte after it
-}
-
-type member struct {
-	name  string
-	value node
-}
-
-type nodeKind string
-
-const (
-	kindNull   nodeKind = "null"
-	kindBool   nodeKind = "true or false"
-	kindNumber nodeKind = "a number"
-	kindText   nodeKind = "a text"
-	kindList   nodeKind = "a list"
-	kindObject nodeKind = "an object"
+	"github.com/agenthost/agenthost/host/internal/strict"
 )
 
 // document collects the mistakes of one document, in its order.
 type document struct {
-	root     node
-	values   int // read so far
+	root     strict.Value
 	problems []*ManifestError
 }
 
@@ -98,7 +60,7 @@ func (d *document) err() error {
 	}
 	places := make(map[*ManifestError]int64, len(d.problems))
 	for _, p := range d.problems {
-		places[p] = d.root.place(p.Where)
+		places[p] = endOf(d.root, p.Where)
 	}
 	slices.SortStableFunc(d.problems, func(a, b *ManifestError) int {
 		return cmp.Compare(places[a], places[b])
@@ -108,197 +70,39 @@ func (d *document) err() error {
 	return &first
 }
 
-// place is where the value at path ends in the document, or where the innermost
+// endOf is where the value at path ends in the document, or where the innermost
 // value ends in which it is missing.
-func (n node) place(path string) int64 {
+func endOf(n strict.Value, path string) int64 {
 	if path == "" {
-		return n.end
+		return n.End
 	}
-	for _, m := range n.members {
-		name := join("", m.name)
+	for _, m := range n.Members {
+		name := strict.Join("", m.Name)
 		if within(path, name) {
-			return m.value.place(strings.TrimPrefix(path[len(name):], "."))
+			return endOf(m.Value, strings.TrimPrefix(path[len(name):], "."))
 		}
 	}
-	if index, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]"); ok && n.kind == kindList {
-		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < len(n.items) {
-			return n.items[i].place(strings.TrimPrefix(rest, "."))
+	if index, rest, ok := strings.Cut(strings.TrimPrefix(path, "["), "]"); ok && n.Kind == strict.List {
+		if i, err := strconv.Atoi(index); err == nil && i >= 0 && i < len(n.Items) {
+			return endOf(n.Items[i], strings.TrimPrefix(rest, "."))
 		}
 	}
-	return n.end
+	return n.End
 }
 
 // parse reads strict JSON. It gives false where the document cannot be read on.
-func (d *document) parse(data []byte) (node, bool) {
-	switch {
-	case int64(len(data)) > maxManifest:
-		d.fault("", "", "%d bytes, at most %d are read", len(data), int64(maxManifest))
-		return node{}, false
-	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
-		d.fault("", "save the file without it", "it begins with a byte order mark")
-		return node{}, false
-	case !utf8.Valid(data):
-		d.fault("", "save the file as UTF-8", "it is not UTF-8")
-		return node{}, false
-	}
-	var raw json.RawMessage
-	err := json.Unmarshal(data, &raw)
-	if err != nil {
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			d.fault(lineColumn(data, syntax.Offset), "", "%s", syntax)
-		} else {
-			d.fault("", "", "%s", err)
-		}
-		return node{}, false
-	}
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	d.root, err = d.value(dec, nil)
-	if err != nil {
-		d.fault("", "", "%s", err)
-		return node{}, false
-	}
-	return d.root, true
-}
-
-func lineColumn(data []byte, offset int64) string {
-	before := data[:min(max(offset-1, 0), int64(len(data)))]
-	line := bytes.Count(before, []byte("\n")) + 1
-	column := utf8.RuneCount(before[bytes.LastIndexByte(before, '\n')+1:]) + 1
-	return fmt.Sprintf("line %d, column %d", line, column)
-}
-
-// position is a path that is spelled only when there is something to say about
-// it: in a hostile document all paths together may be far longer than the text.
-type position struct {
-	up    *position
-	name  string // of a member, or
-	index int    // of an item, where it is not negative
-}
-
-func (p *position) path() string {
-	switch {
-	case p == nil:
-		return ""
-	case p.index >= 0:
-		return fmt.Sprintf("%s[%d]", p.up.path(), p.index)
-	}
-	return join(p.up.path(), p.name)
-}
-
-func (p *position) depth() int {
-	n := 0
-	for ; p != nil; p = p.up {
-		n++
-	}
-	return n
-}
-
-// value reads one value of text that is known to be well-formed.
-func (d *document) value(dec *json.Decoder, at *position) (node, error) {
-	if d.full() {
-		return node{}, errors.New("nothing but mistakes")
-	}
-	if d.values++; d.values > maxValues {
-		return node{}, fmt.Errorf("more than %d values", maxValues)
-	}
-	token, err := dec.Token()
-	if err != nil {
-		return node{}, err
-	}
-	var n node
-	switch t := token.(type) {
-	case nil:
-		n.kind = kindNull
-	case bool:
-		n.kind, n.truth = kindBool, t
-	case json.Number:
-		n.kind, n.text = kindNumber, t.String()
-	case string:
-		n.kind, n.text = kindText, t
-		d.checkText(at, t)
-	case json.Delim:
-		if at.depth() == maxDepth {
-			return node{}, fmt.Errorf("it nests deeper than %d", maxDepth)
-		}
-		if t == '[' {
-			n.kind = kindList
-			n.items, err = d.items(dec, at)
-		} else {
-			n.kind = kindObject
-			n.members, err = d.members(dec, at)
-		}
-		if err == nil {
-			_, err = dec.Token()
-		}
-	}
-	n.end = dec.InputOffset()
-	return n, err
-}
-
-func (d *document) items(dec *json.Decoder, at *position) ([]node, error) {
-	var items []node
-	for dec.More() {
-		item, err := d.value(dec, &position{up: at, index: len(items)})
-		if err != nil {
-			return nil, err
-		}
-		items = append(items, item)
-	}
-	return items, nil
-}
-
-func (d *document) members(dec *json.Decoder, at *position) ([]member, error) {
-	var members []member
-	seen := make(map[string]bool)
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		name, _ := token.(string)
-		here := &position{up: at, name: name, index: -1}
-		if len(name) > maxKey {
-			return nil, fmt.Errorf("a key of %d bytes, at most %d are read", len(name), maxKey)
-		}
-		if seen[name] {
-			d.fault(here.path(), "keep one of them", "the key is there twice")
-		}
-		seen[name] = true
-		d.checkText(here, name)
-		value, err := d.value(dec, here)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, member{name, value})
-	}
-	return members, nil
-}
-
-// checkText refuses U+FFFD, which is also what decoders make of half a
-// surrogate pair: two documents that differ must not mean the same.
-func (d *document) checkText(at *position, text string) {
-	if strings.ContainsRune(text, utf8.RuneError) {
-		d.fault(at.path(), "", "the text holds U+FFFD or half a surrogate pair")
-	}
-}
-
-// join makes the path of a member.
-func join(path, name string) string {
-	switch {
-	case name == "" || strings.Trim(name, "$_-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") != "":
-		return path + "[" + strconv.QuoteToASCII(name) + "]"
-	case path == "":
-		return name
-	}
-	return path + "." + name
+func (d *document) parse(data []byte) (strict.Value, bool) {
+	// A manifest nests four deep, and 20,000 files need 80,000 values.
+	bounds := strict.Bounds{Bytes: maxManifest, Depth: 16, Key: 256, Values: 200_000, Faults: maxProblems}
+	root, ok := strict.Parse(data, bounds, func(where, what, hint string) { d.fault(where, hint, "%s", what) })
+	d.root = root
+	return root, ok
 }
 
 // field is a member an object may have, and what takes its value.
 type field struct {
 	name string
-	take func(d *document, path string, n node)
+	take func(d *document, path string, n strict.Value)
 }
 
 // reserved names what is kept for later versions.
@@ -307,76 +111,76 @@ func reserved(name string) bool {
 }
 
 // object hands each member of n to its field.
-func (d *document) object(path string, n node, fields ...field) {
-	if !d.want(path, n, kindObject, "") {
+func (d *document) object(path string, n strict.Value, fields ...field) {
+	if !d.want(path, n, strict.Object, "") {
 		return
 	}
-	for _, m := range n.members {
+	for _, m := range n.Members {
 		if d.full() {
 			return
 		}
-		at := join(path, m.name)
-		i := slices.IndexFunc(fields, func(f field) bool { return f.name == m.name })
+		at := strict.Join(path, m.Name)
+		i := slices.IndexFunc(fields, func(f field) bool { return f.name == m.Name })
 		switch {
 		case i >= 0:
-			fields[i].take(d, at, m.value)
-		case reserved(m.name):
+			fields[i].take(d, at, m.Value)
+		case reserved(m.Name):
 			d.fault(at, "leave it out", "not in this version")
 		default:
-			d.fault(at, suggest(m.name, fields), "unknown key")
+			d.fault(at, suggest(m.Name, fields), "unknown key")
 		}
 	}
 }
 
 // want reports whether n has the kind, and notes a mistake where it has not.
-func (d *document) want(path string, n node, kind nodeKind, hint string) bool {
-	if n.kind == kind {
+func (d *document) want(path string, n strict.Value, kind strict.Kind, hint string) bool {
+	if n.Kind == kind {
 		return true
 	}
-	if n.kind == kindNull {
+	if n.Kind == strict.Null {
 		hint = "leave the key out instead"
 	}
-	d.fault(path, hint, "want %s, got %s", kind, n.kind)
+	d.fault(path, hint, "want %s, got %s", kind, n.Kind)
 	return false
 }
 
-func text(into *string) func(*document, string, node) {
-	return func(d *document, path string, n node) {
-		if d.want(path, n, kindText, "") {
-			*into = n.text
+func text(into *string) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
+		if d.want(path, n, strict.Text, "") {
+			*into = n.Text
 		}
 	}
 }
 
-func truth(into *bool) func(*document, string, node) {
-	return func(d *document, path string, n node) {
-		if d.want(path, n, kindBool, "") {
-			*into = n.truth
+func truth(into *bool) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
+		if d.want(path, n, strict.Bool, "") {
+			*into = n.Truth
 		}
 	}
 }
 
-func texts(into *[]string) func(*document, string, node) {
-	return list(into, func(d *document, path string, n node, into *string) { text(into)(d, path, n) })
+func texts(into *[]string) func(*document, string, strict.Value) {
+	return list(into, func(d *document, path string, n strict.Value, into *string) { text(into)(d, path, n) })
 }
 
 // list reads a list of anything; an empty one is nil, so that absent and empty
 // are the same.
-func list[T any](into *[]T, take func(d *document, path string, n node, into *T)) func(*document, string, node) {
-	return func(d *document, path string, n node) {
+func list[T any](into *[]T, take func(d *document, path string, n strict.Value, into *T)) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
 		hint := ""
-		if n.kind == kindText || n.kind == kindObject {
+		if n.Kind == strict.Text || n.Kind == strict.Object {
 			hint = "put it in [ ]"
 		}
-		if !d.want(path, n, kindList, hint) || len(n.items) == 0 {
+		if !d.want(path, n, strict.List, hint) || len(n.Items) == 0 {
 			return
 		}
-		*into = make([]T, len(n.items))
-		for i, item := range n.items {
+		*into = make([]T, len(n.Items))
+		for i, item := range n.Items {
 			if d.full() {
 				return
 			}
-			take(d, fmt.Sprintf("%s[%d]", path, i), item, &(*into)[i])
+			take(d, strict.Item(path, i), item, &(*into)[i])
 		}
 	}
 }

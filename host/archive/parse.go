@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/strict"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -44,11 +45,11 @@ func decodeManifest(data []byte) (Manifest, *document, bool) {
 		field{"tier", text(&m.Tier)},
 		field{"plane", text(&m.Plane)},
 		field{"spec_id", text(&m.SpecID)},
-		field{"entry", func(d *document, path string, n node) { m.Entry = d.entry(path, n) }},
-		field{"capabilities", func(d *document, path string, n node) { d.grants(path, n, &m.Capabilities) }},
+		field{"entry", func(d *document, path string, n strict.Value) { m.Entry = d.entry(path, n) }},
+		field{"capabilities", func(d *document, path string, n strict.Value) { d.grants(path, n, &m.Capabilities) }},
 		field{"inputs", texts(&m.Inputs)},
 		field{"outputs", list(&m.Outputs, (*document).output)},
-		field{"limits", func(d *document, path string, n node) { d.limits(path, n, &m.Limits) }},
+		field{"limits", func(d *document, path string, n strict.Value) { d.limits(path, n, &m.Limits) }},
 		field{"dependencies", list(&m.Dependencies, (*document).dependency)},
 		field{"files", list(&m.Files, (*document).file)},
 	)
@@ -57,27 +58,27 @@ func decodeManifest(data []byte) (Manifest, *document, bool) {
 
 // schemaKnown looks at the schema first: what a later version wrote cannot be
 // judged by the keys of this one.
-func (d *document) schemaKnown(n node) bool {
-	if !d.want("", n, kindObject, "") {
+func (d *document) schemaKnown(n strict.Value) bool {
+	if !d.want("", n, strict.Object, "") {
 		return false
 	}
-	for _, m := range n.members {
-		if m.name != "schema" || m.value.kind != kindText {
+	for _, m := range n.Members {
+		if m.Name != "schema" || m.Value.Kind != strict.Text {
 			continue
 		}
 		const hint = `this program reads "` + ManifestSchema + `"`
-		version, ok := strings.CutPrefix(m.value.text, strings.TrimSuffix(ManifestSchema, "1"))
+		version, ok := strings.CutPrefix(m.Value.Text, strings.TrimSuffix(ManifestSchema, "1"))
 		major, minor, dotted := strings.Cut(version, ".")
 		if !dotted {
 			minor = "0"
 		}
 		switch {
-		case m.value.text == ManifestSchema:
+		case m.Value.Text == ManifestSchema:
 			return true
 		case ok && plainNumber(major) && plainNumber(minor) && (major != "1" || minor != "0"):
-			d.fault("schema", `update agenthost, or say "`+ManifestSchema+`"`, "%q needs agenthost ≥ %s.%s", m.value.text, major, minor)
+			d.fault("schema", `update agenthost, or say "`+ManifestSchema+`"`, "%q needs agenthost ≥ %s.%s", m.Value.Text, major, minor)
 		default:
-			d.fault("schema", hint, "unknown schema %q", m.value.text)
+			d.fault("schema", hint, "unknown schema %q", m.Value.Text)
 		}
 		return false
 	}
@@ -91,35 +92,35 @@ func plainNumber(s string) bool {
 	return err == nil && strconv.FormatUint(n, 10) == s
 }
 
-func (d *document) entry(path string, n node) *Entry {
+func (d *document) entry(path string, n strict.Value) *Entry {
 	var e Entry
 	d.object(path, n,
 		field{"module", text(&e.Module)},
 		field{"args", texts(&e.Args)},
-		field{"env", func(d *document, path string, n node) { d.env(path, n, &e) }},
+		field{"env", func(d *document, path string, n strict.Value) { d.env(path, n, &e) }},
 		field{"stdin", text(&e.Stdin)},
 		field{"unknown_imports", text(&e.UnknownImports)},
-		field{"kind", func(d *document, path string, n node) {
+		field{"kind", func(d *document, path string, n strict.Value) {
 			d.fault(path, "leave it out", "not in this version: every turn gets a fresh instance of a command")
 		}},
 	)
 	return &e
 }
 
-func (d *document) env(path string, n node, e *Entry) {
-	if !d.want(path, n, kindObject, `say {"NAME": "value"}`) || len(n.members) == 0 {
+func (d *document) env(path string, n strict.Value, e *Entry) {
+	if !d.want(path, n, strict.Object, `say {"NAME": "value"}`) || len(n.Members) == 0 {
 		return
 	}
-	e.Env = make(map[string]string, len(n.members))
-	for _, m := range n.members {
-		at := join(path, m.name)
-		if d.want(at, m.value, kindText, "put the value in quotes") {
-			e.Env[m.name] = m.value.text
+	e.Env = make(map[string]string, len(n.Members))
+	for _, m := range n.Members {
+		at := strict.Join(path, m.Name)
+		if d.want(at, m.Value, strict.Text, "put the value in quotes") {
+			e.Env[m.Name] = m.Value.Text
 		}
 	}
 }
 
-func (d *document) grants(path string, n node, g *capability.Grants) {
+func (d *document) grants(path string, n strict.Value, g *capability.Grants) {
 	d.object(path, n,
 		field{"read", texts(&g.Read)},
 		field{"write", texts(&g.Write)},
@@ -130,21 +131,21 @@ func (d *document) grants(path string, n node, g *capability.Grants) {
 
 // command takes one rule of execute. How a text falls into words is the
 // capability package's affair.
-func (d *document) command(path string, n node, into *capability.Command) {
-	var spelled any = n.text
-	switch n.kind {
-	case kindText:
-	case kindList:
-		words := make([]string, len(n.items))
-		for i, word := range n.items {
-			at := fmt.Sprintf("%s[%d]", path, i)
-			if text(&words[i])(d, at, word); word.kind != kindText {
+func (d *document) command(path string, n strict.Value, into *capability.Command) {
+	var spelled any = n.Text
+	switch n.Kind {
+	case strict.Text:
+	case strict.List:
+		words := make([]string, len(n.Items))
+		for i, word := range n.Items {
+			at := strict.Item(path, i)
+			if text(&words[i])(d, at, word); word.Kind != strict.Text {
 				return
 			}
 		}
 		spelled = words
 	default:
-		d.fault(path, "", "want a text or a list of words, got %s", n.kind)
+		d.fault(path, "", "want a text or a list of words, got %s", n.Kind)
 		return
 	}
 	rule, err := json.Marshal(spelled)
@@ -171,9 +172,9 @@ func (d *document) grantFault(path string, err error) {
 	d.fault(path, g.Hint, "%s", what)
 }
 
-func (d *document) output(path string, n node, into *Output) {
-	if n.kind == kindText {
-		d.fault(path, fmt.Sprintf(`say {"path": %q, "role": "…"}`, n.text), "want an object, got a text")
+func (d *document) output(path string, n strict.Value, into *Output) {
+	if n.Kind == strict.Text {
+		d.fault(path, fmt.Sprintf(`say {"path": %q, "role": "…"}`, n.Text), "want an object, got a text")
 		return
 	}
 	d.object(path, n,
@@ -184,7 +185,7 @@ func (d *document) output(path string, n node, into *Output) {
 	)
 }
 
-func (d *document) limits(path string, n node, l *Limits) {
+func (d *document) limits(path string, n strict.Value, l *Limits) {
 	d.object(path, n,
 		field{"memory", size(&l.Memory)},
 		field{"time", duration(&l.Time)},
@@ -197,51 +198,51 @@ func (d *document) limits(path string, n node, l *Limits) {
 	)
 }
 
-func size(into *Size) func(*document, string, node) {
-	return func(d *document, path string, n node) {
-		if n.kind != kindNumber && !d.want(path, n, kindText, `say it in bytes, or as "64KiB", "256MiB", "1GiB"`) {
+func size(into *Size) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
+		if n.Kind != strict.Number && !d.want(path, n, strict.Text, `say it in bytes, or as "64KiB", "256MiB", "1GiB"`) {
 			return
 		}
-		parsed, err := ParseSize(n.text)
+		parsed, err := ParseSize(n.Text)
 		if err != nil {
-			d.fault(path, "", "%s: %s", n.spelling(), err)
+			d.fault(path, "", "%s: %s", spelling(n), err)
 			return
 		}
 		*into = parsed
 	}
 }
 
-func duration(into *Duration) func(*document, string, node) {
-	return func(d *document, path string, n node) {
-		if !d.want(path, n, kindText, `say it with its unit, as "60s", "5m", "250ms"`) {
+func duration(into *Duration) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
+		if !d.want(path, n, strict.Text, `say it with its unit, as "60s", "5m", "250ms"`) {
 			return
 		}
-		parsed, err := ParseDuration(n.text)
+		parsed, err := ParseDuration(n.Text)
 		if err != nil {
-			d.fault(path, "", "%s: %s", n.spelling(), err)
+			d.fault(path, "", "%s: %s", spelling(n), err)
 			return
 		}
 		*into = parsed
 	}
 }
 
-func count(into *int64) func(*document, string, node) {
-	return func(d *document, path string, n node) {
-		if !d.want(path, n, kindNumber, "") {
+func count(into *int64) func(*document, string, strict.Value) {
+	return func(d *document, path string, n strict.Value) {
+		if !d.want(path, n, strict.Number, "") {
 			return
 		}
-		parsed, err := parseCount(n.text)
+		parsed, err := parseCount(n.Text)
 		if err != nil {
-			d.fault(path, "", "%s: %s", n.text, err)
+			d.fault(path, "", "%s: %s", n.Text, err)
 			return
 		}
 		*into = parsed
 	}
 }
 
-func (d *document) dependency(path string, n node, into *Dependency) {
-	if n.kind == kindText {
-		d.fault(path, fmt.Sprintf(`say {"id": %q}`, n.text), "want an object, got a text")
+func (d *document) dependency(path string, n strict.Value, into *Dependency) {
+	if n.Kind == strict.Text {
+		d.fault(path, fmt.Sprintf(`say {"id": %q}`, n.Text), "want an object, got a text")
 		return
 	}
 	d.object(path, n,
@@ -250,30 +251,30 @@ func (d *document) dependency(path string, n node, into *Dependency) {
 	)
 }
 
-func (d *document) file(path string, n node, into *File) {
+func (d *document) file(path string, n strict.Value, into *File) {
 	d.object(path, n,
 		field{"path", text(&into.Path)},
-		field{"sha256", func(d *document, path string, n node) {
-			if !d.want(path, n, kindText, "") {
+		field{"sha256", func(d *document, path string, n strict.Value) {
+			if !d.want(path, n, strict.Text, "") {
 				return
 			}
-			h, err := ledger.ParseHash(n.text)
+			h, err := ledger.ParseHash(n.Text)
 			if err != nil {
-				d.fault(path, `say "sha256:" and 64 hex digits`, "%s is not a digest", n.spelling())
+				d.fault(path, `say "sha256:" and 64 hex digits`, "%s is not a digest", spelling(n))
 				return
 			}
 			into.SHA256 = h
 		}},
-		field{"size", func(d *document, path string, n node) {
-			if !d.want(path, n, kindNumber, "") {
+		field{"size", func(d *document, path string, n strict.Value) {
+			if !d.want(path, n, strict.Number, "") {
 				return
 			}
-			if n.text == "0" {
+			if n.Text == "0" {
 				return
 			}
-			size, err := parseCount(n.text)
+			size, err := parseCount(n.Text)
 			if err != nil {
-				d.fault(path, "", "%s is not a number of bytes", n.text)
+				d.fault(path, "", "%s is not a number of bytes", n.Text)
 				return
 			}
 			into.Size = size
@@ -282,9 +283,9 @@ func (d *document) file(path string, n node, into *File) {
 }
 
 // spelling is how a text or number stands in the document.
-func (n node) spelling() string {
-	if n.kind == kindText {
-		return strconv.Quote(n.text)
+func spelling(n strict.Value) string {
+	if n.Kind == strict.Text {
+		return strconv.Quote(n.Text)
 	}
-	return n.text
+	return n.Text
 }

@@ -1,6 +1,9 @@
 package archive
 
-import "github.com/agenthost/agenthost/capability"
+import (
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/strict"
+)
 
 // A Key is one key a strict document may have, and where its value goes. A key
 // that is absent leaves that as it was.
@@ -13,7 +16,7 @@ type Key struct{ field field }
 func DecodeDocument(data []byte, schema string, keys ...Key) error {
 	var d document
 	n, ok := d.parse(data)
-	if !ok || !d.want("", n, kindObject, "") {
+	if !ok || !d.want("", n, strict.Object, "") {
 		return d.err()
 	}
 	var got, editor string
@@ -34,7 +37,7 @@ func DecodeDocument(data []byte, schema string, keys ...Key) error {
 
 // TextsKey is a list of texts. One that is there and empty is not nil.
 func TextsKey(name string, into *[]string) Key {
-	return Key{field{name, func(d *document, path string, n node) {
+	return Key{field{name, func(d *document, path string, n strict.Value) {
 		*into = []string{}
 		texts(into)(d, path, n)
 	}}}
@@ -43,7 +46,7 @@ func TextsKey(name string, into *[]string) Key {
 // GrantsKey is an object like a manifest's capabilities. Its patterns are not
 // looked at yet.
 func GrantsKey(name string, into **capability.Grants) Key {
-	return Key{field{name, func(d *document, path string, n node) {
+	return Key{field{name, func(d *document, path string, n strict.Value) {
 		*into = &capability.Grants{}
 		d.grants(path, n, *into)
 	}}}
@@ -51,10 +54,10 @@ func GrantsKey(name string, into **capability.Grants) Key {
 
 // LimitsKey is an object like a manifest's limits.
 func LimitsKey(name string, into *Limits) Key {
-	return Key{field{name, func(d *document, path string, n node) { d.limits(path, n, into) }}}
+	return Key{field{name, func(d *document, path string, n strict.Value) { d.limits(path, n, into) }}}
 }
 
 // RefusedKey is a key that is known and must not be there.
 func RefusedKey(name, what, hint string) Key {
-	return Key{field{name, func(d *document, path string, _ node) { d.fault(path, hint, "%s", what) }}}
+	return Key{field{name, func(d *document, path string, _ strict.Value) { d.fault(path, hint, "%s", what) }}}
 }
