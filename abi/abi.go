@@ -1,9 +1,3 @@
-// Package abi is the contract between agenthost and its guests: the names,
-// numbers and encodings both sides must agree on, version 1.
-//
-// It decides nothing and does nothing: no file is opened, no memory touched, no
-// right judged here. What is written in this package never changes within a
-// version; a later version gets another module name.
 package abi
 
 import "strings"
@@ -22,11 +16,6 @@ const (
 )
 
 // The two functions of [Module].
-//
-// Call is (req, req_len, out, out_cap) → n. A reply of n ≥ 0 bytes was made and
-// its first min(n, out_cap) bytes written at out; the effect happened once,
-// whatever the capacity. More is (off, out, out_cap) → n and copies the rest of
-// the last reply: no effect, no entry in the ledger.
 const (
 	FuncCall = "call"
 	FuncMore = "more"
@@ -60,7 +49,8 @@ const (
 	OpInfo    = "info"
 )
 
-// Operations reserved for later minor versions; for now unknown.
+// Operations reserved for later minor versions: for now each is answered with
+// [CodeUnsupported].
 const (
 	OpHTTP    = "http"
 	OpModel   = "model"
@@ -74,6 +64,31 @@ const (
 	CodeLimit       = "limit"
 	CodeFailed      = "failed"
 	CodeUnsupported = "unsupported"
+
+	// CodeMalformed is answered by the device file alone, where [Module] has
+	// [ResultMalformed].
+	CodeMalformed = "malformed"
+)
+
+// Members of every message that are not of one operation.
+const (
+	MemberOp   = "op"
+	MemberBody = "body" // bytes that follow the line
+)
+
+// Levels of [OpLog].
+const (
+	LevelDebug = "debug"
+	LevelInfo  = "info" // where none is given
+	LevelWarn  = "warn"
+	LevelError = "error"
+)
+
+// Kinds of the entries of [OpList].
+const (
+	KindFile   = "file"
+	KindFolder = "folder"
+	KindDevice = "device"
 )
 
 // Places in the guest's view.
@@ -91,6 +106,7 @@ const (
 const (
 	MaxPath    = 4096     // a path as a guest passes it
 	MaxRequest = 1 << 20  // the line of a message
+	MaxBody    = 15 << 20 // what follows it, of a request and of a reply
 	MaxReply   = 16 << 20 // a whole reply, body included
 )
 

@@ -1,8 +1,6 @@
 package host
 
 import (
-	"errors"
-
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/gate"
@@ -27,18 +25,18 @@ func Ask(enforcer *capability.Enforcer, pkg *archive.Package, op capability.Op, 
 	if err != nil {
 		return Answer{}, err
 	}
-	return Answer{Allowed: a.Allowed(), Entry: a.Entry, Grant: a.Grant, SmallestGrant: a.SmallestGrant}, nil
+	return answerOf(a), nil
 }
 
 // AskExec says how the gate would answer an agent that runs argv.
-func AskExec(enforcer *capability.Enforcer, argv []string) Answer {
-	entry := record.Op{Op: record.OpExec, Via: record.ViaABI, Path: capability.Command(argv).String(), Decision: record.Granted, Errno: record.ErrnoSuccess}
-	grant, err := enforcer.CheckExec(argv)
-	var v *capability.Violation
-	if errors.As(err, &v) {
-		entry.Decision, entry.Rule, entry.SmallestGrant, entry.Errno = record.Violated, v.Rule, v.SmallestGrant, "perm"
-		entry.Right = string(capability.Execute)
-		return Answer{Entry: entry, SmallestGrant: v.SmallestGrant}
+func AskExec(enforcer *capability.Enforcer, argv []string) (Answer, error) {
+	a, err := gate.Ask(gate.Question{Enforcer: enforcer, Op: capability.Execute, Argv: argv})
+	if err != nil {
+		return Answer{}, err
 	}
-	return Answer{Allowed: true, Entry: entry, Grant: grant.Pattern}
+	return answerOf(a), nil
+}
+
+func answerOf(a gate.Answer) Answer {
+	return Answer{Allowed: a.Allowed(), Entry: a.Entry, Grant: a.Grant, SmallestGrant: a.SmallestGrant}
 }

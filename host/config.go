@@ -161,7 +161,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 
 // offer instantiates the host modules that all guests share.
 func (r *Runner) offer(ctx context.Context) error {
-	if err := instantiateMeter(ctx, r.runtime); err != nil {
+	if err := errors.Join(instantiateMeter(ctx, r.runtime), instantiateABI(ctx, r.runtime)); err != nil {
 		return err
 	}
 	theirs, err := wasi_snapshot_preview1.NewBuilder(r.runtime).Compile(ctx)

@@ -1,6 +1,7 @@
 package host
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,10 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/govfs"
+	"github.com/agenthost/agenthost/host/internal/hostcall"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -43,7 +46,9 @@ type start struct {
 	turn    int
 	asOf    time.Time
 	seed    []byte
-	request []byte // stdin
+	stdin   []byte
+	header  []byte // what stdin is, where the manifest does not say otherwise
+	rights  []byte
 }
 
 // runGuest runs a fresh instance of the guest to its end. Nothing of it is left
@@ -51,6 +56,10 @@ type start struct {
 func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending) {
 	out := &stdout{limit: int64(p.limits.ResultBytes), name: record.LimitResultBytes, charge: r.charge}
 	e.stderr = &stderr{keep: keptStderr, limit: maxStderr, name: record.LimitStderr, show: p.turn.Stderr, charge: r.charge}
+	r.calls = hostcall.New(hostcall.Config{
+		Gate: r.gate, Request: s.header, Rights: s.rights, Limits: contractLimits(p.limits),
+		Charge: r.charge, Result: out.replace, Log: func(line []byte) { e.stderr.Write(line) },
+	})
 	mem := &memory{limit: uint64(p.limits.Memory)}
 	defer mem.Free()
 
@@ -63,7 +72,7 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 			return nil
 		})
 	}
-	instance, err := p.instantiate(ctx, p.moduleConfig(r.gate, s, out, e.stderr))
+	instance, err := p.instantiate(ctx, p.moduleConfig(r, s, out, e.stderr))
 	if err == nil {
 		_, err = instance.ExportedFunction(abi.ExportStart).Call(ctx)
 	}
@@ -79,7 +88,7 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 		}
 	}
 	e.exit, e.err = exitOf(err)
-	e.stdout, e.memory, e.grown = out.Bytes(), int64(mem.peak), mem.refused
+	e.stdout, e.memory, e.grown = out.result(), int64(mem.peak), mem.refused
 	return e
 }
 
@@ -98,17 +107,27 @@ func (p *Prepared) instantiate(ctx context.Context, config wazero.ModuleConfig) 
 	return p.runner.runtime.InstantiateModule(ctx, p.guest.module, config)
 }
 
-func (p *Prepared) moduleConfig(g *gate.Gate, s start, out, errs interface{ Write([]byte) (int, error) }) wazero.ModuleConfig {
+// contractLimits are what a guest is told of its limits.
+func contractLimits(l archive.Limits) abi.Limits {
+	return abi.Limits{
+		Path: abi.MaxPath, Request: abi.MaxRequest, Body: abi.MaxBody, Reply: abi.MaxReply,
+		Memory: int64(l.Memory), TimeMS: time.Duration(l.Time).Milliseconds(), Fuel: l.Fuel,
+		OutputBytes: int64(l.OutputBytes), OutputFiles: l.OutputFiles, ResultBytes: int64(l.ResultBytes),
+		Entries: l.Entries, CallDepth: l.CallDepth,
+	}
+}
+
+func (p *Prepared) moduleConfig(r *running, s start, out, errs interface{ Write([]byte) (int, error) }) wazero.ModuleConfig {
 	entry := p.pkg.Manifest.Entry
 	tick := newClock(s.asOf)
-	files := wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(govfs.New(g, s.asOf.UnixNano()), "/")
+	files := wazero.NewFSConfig().(sysfs.FSConfig).WithSysFSMount(govfs.New(r.gate, r.calls, s.asOf.UnixNano()), "/")
 	args := slices.Concat([]string{path.Base(entry.Module)}, entry.Args, p.turn.Args)
 	config := wazero.NewModuleConfig().
 		WithName("").
 		WithStartFunctions().
 		WithFSConfig(files).
 		WithArgs(args...).
-		WithStdin(strings.NewReader(string(s.request))).
+		WithStdin(bytes.NewReader(s.stdin)).
 		WithStdout(out).
 		WithStderr(errs).
 		WithWalltime(tick.walltime, sys.ClockResolution(time.Millisecond)).

@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/govfs"
+	"github.com/agenthost/agenthost/host/internal/hostcall"
 	"github.com/agenthost/agenthost/host/internal/meter"
 )
 
@@ -27,6 +28,7 @@ type running struct {
 	ctx     context.Context // done when the turn must end
 	account *meter.Account
 	gate    *gate.Gate
+	calls   *hostcall.Dispatcher
 }
 
 type runningKey struct{}
@@ -110,9 +112,30 @@ func (r *Runner) instantiateWASI(ctx context.Context, name string, missing map[s
 	return module, nil
 }
 
+// instantiateABI gives guests the functions of the contract, behind the wrapper
+// that WASI's have.
+func instantiateABI(ctx context.Context, runtime wazero.Runtime) error {
+	builder := runtime.NewHostModuleBuilder(abi.Module)
+	for function, call := range map[string]func(*hostcall.Dispatcher, api.Module, []uint64){
+		abi.FuncCall: (*hostcall.Dispatcher).Call,
+		abi.FuncMore: (*hostcall.Dispatcher).More,
+	} {
+		s, _ := abi.Lookup(abi.Module, function)
+		inner := api.GoModuleFunc(func(ctx context.Context, module api.Module, stack []uint64) {
+			call(runningIn(ctx).calls, module, stack)
+		})
+		builder.NewFunctionBuilder().
+			WithGoModuleFunction(mediate(function, inner), []api.ValueType(s.Params), []api.ValueType(s.Results)).Export(function)
+	}
+	if _, err := builder.Instantiate(ctx); err != nil {
+		return fmt.Errorf("offer the guest contract: %w", err)
+	}
+	return nil
+}
+
 // mediate wraps one import: every call of a guest into the host passes here. It
 // charges the call, answers for arguments that would make the host work without
-// bound, and then lets wazero's function run.
+// bound, and then lets the function run, which is wazero's or the contract's.
 func mediate(function string, inner api.GoModuleFunction) api.GoModuleFunc {
 	guard := govfs.GuardOf(function)
 	return func(ctx context.Context, module api.Module, stack []uint64) {

@@ -79,6 +79,8 @@ func limitInWords(name string, most int64) string {
 		return "the agent put more into /tmp than one turn may"
 	case record.LimitEvidence:
 		return fmt.Sprintf("the agent did so much with names so long that its evidence would have more than %s", size)
+	case record.LimitMessages:
+		return fmt.Sprintf("the agent held messages to the host of more than %s, unfinished or unread", size)
 	case record.LimitStderr:
 		return fmt.Sprintf("the agent wrote more than %s of messages", size)
 	}

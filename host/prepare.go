@@ -222,13 +222,7 @@ func (p *Prepared) checkModule() (missing map[string]signature, err error) {
 	}
 	missing = map[string]signature{}
 	for _, imp := range module.Imports {
-		if imp.Module != abi.WASIModule {
-			return nil, &RequestError{
-				fmt.Sprintf("the module imports %s from %s, which this version does not offer yet", imp.Name, imp.Module),
-				"use WASI preview 1 alone",
-			}
-		}
-		if _, known := abi.Lookup(abi.WASIModule, imp.Name); known {
+		if _, known := abi.Lookup(imp.Module, imp.Name); known {
 			continue
 		}
 		s, ok := parseSignature(imp.Type)
@@ -367,25 +361,26 @@ func openWorkspace(path string) (*beneath.Dir, error) {
 	return dir, nil
 }
 
-// request is what the guest finds on stdin.
-func (p *Prepared) request(session string, turn int, asOf time.Time) ([]byte, error) {
+// standardInput is what the guest finds on stdin.
+func (p *Prepared) standardInput(header []byte) []byte {
 	switch p.pkg.Manifest.Entry.StdinMode() {
 	case archive.StdinNone:
-		return nil, nil
+		return nil
 	case archive.StdinPrompt:
 		if p.turn.Query != nil {
 			var text string
 			if json.Unmarshal(p.turn.Query, &text) == nil {
-				return []byte(text), nil
+				return []byte(text)
 			}
-			return p.query(), nil
+			return p.query()
 		}
-		return []byte(p.turn.Prompt), nil
+		return []byte(p.turn.Prompt)
 	}
-	return p.header(session, turn, asOf).Encode()
+	return header
 }
 
-func (p *Prepared) header(session string, turn int, asOf time.Time) abi.Request {
+// request is the header of the turn.
+func (p *Prepared) request(session string, turn int, asOf time.Time) abi.Request {
 	h := abi.Request{
 		ABI: abi.Version, SessionID: session, TurnNumber: turn, WorkOrderID: p.turn.WorkOrder,
 		ContextAsOf: asOf.UTC().Format(abi.TimeFormat), Query: p.query(),
@@ -397,6 +392,15 @@ func (p *Prepared) header(session string, turn int, asOf time.Time) abi.Request 
 		h.DeclaredOutputs = append(h.DeclaredOutputs, abi.Output{Path: o.Path, Role: o.Role})
 	}
 	return h
+}
+
+// guestRights are the rights of the turn as the guest is told.
+func (p *Prepared) guestRights() abi.Rights {
+	r := abi.Rights{Read: p.granted.Read, Write: p.granted.Write, Forbidden: p.granted.Forbidden}
+	for _, c := range p.granted.Execute {
+		r.Execute = append(r.Execute, c)
+	}
+	return r
 }
 
 // query is the query as one JSON value: a prompt is a string.

@@ -43,7 +43,9 @@ type run struct {
 	begin     ledger.Entry
 	asOf      time.Time
 	seed      []byte
+	header    []byte // for the guest
 	stdin     []byte
+	rights    []byte // for the guest
 	result    Result
 }
 
@@ -119,9 +121,13 @@ func (r *run) open() (err error) {
 	if r.seed, err = r.session.Seed(); err != nil {
 		return err
 	}
-	if r.stdin, err = r.request(string(r.session.ID), r.result.Number, r.asOf); err != nil {
+	if r.header, err = r.request(string(r.session.ID), r.result.Number, r.asOf).Encode(); err != nil {
 		return err
 	}
+	if r.rights, err = r.guestRights().Encode(); err != nil {
+		return err
+	}
+	r.stdin = r.standardInput(r.header)
 	r.published, err = r.session.Output()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -202,8 +208,8 @@ func (r *run) execute(outer context.Context) (ending, error) {
 	r.gate, err = gate.New(ctx, gate.Config{
 		Session: id, Turn: r.result.Number, Enforcer: r.enforcer.Bind(id), Strict: r.turn.Strict,
 		Workspace: r.workspace, Published: r.published,
-		Staged:  gate.Areas{Workspace: r.staging.Workspace, Out: r.staging.Out, Tmp: r.staging.Tmp},
-		Package: r.pkg, Deps: r.libraries,
+		Staged: gate.Areas{Workspace: r.staging.Workspace, Out: r.staging.Out, Tmp: r.staging.Tmp},
+		Rights: r.rights, Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
 		Exec: r.session.Exec, Evidence: r.session.Evidence,
 		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits),
@@ -213,7 +219,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 	}
 	now.gate = r.gate
 	started := time.Now()
-	e := r.runGuest(ctx, now, start{session: id, turn: r.result.Number, asOf: r.asOf, seed: r.seed, request: r.stdin})
+	e := r.runGuest(ctx, now, start{session: id, turn: r.result.Number, asOf: r.asOf, seed: r.seed, stdin: r.stdin, header: r.header, rights: r.rights})
 	err = r.settle(ctx, &e)
 	r.result.Duration = time.Since(started)
 	r.result.Fuel, r.result.Memory = e.fuel, e.memory

@@ -11,12 +11,31 @@ import (
 	"github.com/agenthost/agenthost/host/internal/gate"
 )
 
-// A stdout keeps what the guest wrote until the commit.
+// A stdout keeps what the guest wrote until the commit, and the result it gave by
+// the contract, which stands in its place.
 type stdout struct {
 	bytes.Buffer
-	limit  int64
-	name   string
-	charge func(int64)
+	given   []byte
+	isGiven bool
+	limit   int64
+	name    string
+	charge  func(int64)
+}
+
+// replace keeps a result. The last one counts.
+func (w *stdout) replace(data []byte) {
+	if int64(len(data)) > w.limit {
+		panic(&gate.Limit{Name: w.name, Max: w.limit})
+	}
+	w.given, w.isGiven = append(w.given[:0], data...), true
+}
+
+// result is what the turn answers.
+func (w *stdout) result() []byte {
+	if w.isGiven {
+		return w.given
+	}
+	return w.Bytes()
 }
 
 func (w *stdout) Write(p []byte) (int, error) {

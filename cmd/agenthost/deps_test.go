@@ -26,8 +26,8 @@ var mayImport = map[string][]string{
 	"host/policy":            {"capability", "ledger", "host/archive"},
 	"host/session":           {"capability", "ledger", "host/record", "host/internal/beneath"},
 	"host/internal/gate":     {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
-	"host/internal/govfs":    {"abi", "host/record", "host/internal/gate"},
-	"host/internal/hostcall": {"abi", "host/internal/gate"},
+	"host/internal/govfs":    {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},
+	"host/internal/hostcall": {"abi", "capability", "ledger", "host/record", "host/internal/gate", "host/internal/strict"},
 	"host/internal/compile":  {"host/internal/meter"},
 	"host": {
 		"abi", "capability", "ledger", "host/archive", "host/policy", "host/record", "host/session",

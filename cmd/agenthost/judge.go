@@ -31,11 +31,12 @@ func judge(e *capability.Enforcer, pkg *archive.Package, op capability.Op, words
 	var err error
 	if op == capability.Execute {
 		v.Subject = capability.Command(words).String()
-		a = host.AskExec(e, words)
+		a, err = host.AskExec(e, words)
 	} else {
-		if a, err = host.Ask(e, pkg, op, words[0]); err != nil {
-			return v, err
-		}
+		a, err = host.Ask(e, pkg, op, words[0])
+	}
+	if err != nil {
+		return v, err
 	}
 	v.Allowed, v.Decision, v.Grant = a.Allowed, a.Entry.Decision, a.Grant
 	v.Rule, v.SmallestGrant = a.Entry.Rule, a.SmallestGrant
@@ -60,6 +61,9 @@ func (p *program) showVerdict(v verdict) {
 	p.term.line("%s", text)
 	if v.Decision == record.Hidden {
 		p.term.line("the agent would find that it does not exist")
+	}
+	if v.Decision == record.Refused && v.Allowed {
+		p.term.line("but %s: the agent would be told so", v.Rule)
 	}
 	if v.Decision == record.Violated {
 		p.term.line("the turn would end there, and nothing of it be published")

@@ -166,7 +166,7 @@ type Op struct {
 	To            string       `json:"to,omitempty"`
 	Flags         string       `json:"flags,omitempty"` // of open and write: read, write, create, excl, trunc, append, joined by ','
 	Decision      string       `json:"decision"`
-	Right         string       `json:"right,omitempty"`   // of a violation: what was not granted, where the op does not tell
+	Right         string       `json:"right,omitempty"`   // of a violation, what was not granted, where the op does not tell; of a check, what was asked
 	Subject       string       `json:"subject,omitempty"` // of a violation: what was judged, if not path
 	Rule          string       `json:"rule,omitempty"`
 	SmallestGrant string       `json:"smallest_grant,omitempty"`

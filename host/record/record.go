@@ -85,6 +85,7 @@ const (
 	LimitScratch   = "scratch"    // bytes or files in /tmp
 	LimitEvidence  = "evidence"   // bytes that a turn's evidence can come to
 	LimitStderr    = "stderr"     // bytes the guest wrote there
+	LimitMessages  = "messages"   // bytes of messages that are not finished or not read
 )
 
 // Ways by which an operation reaches the gate.
@@ -110,6 +111,11 @@ const (
 	OpWrite    = "write"   // ABI
 	OpHash     = "hash"    // ABI
 	OpExec     = "exec"    // ABI
+	OpCheck    = "check"   // ABI: what would be answered; its right says of what operation
+	OpRequest  = "request" // ABI: the header again
+	OpResult   = "result"  // ABI
+	OpLog      = "log"     // ABI
+	OpInfo     = "info"    // ABI
 	OpCall     = "call"    // of an imported function that the host does not have
 	OpPublish  = "publish" // host
 )

@@ -16,8 +16,9 @@ type Question struct {
 	Enforcer *capability.Enforcer // not bound to a session
 	Package  *archive.Package     // whose agent it is
 	Outputs  []archive.Output     // what the turn would declare
-	Op       capability.Op        // Read, or Write: creating the file or writing it anew
-	Path     string
+	Op       capability.Op        // Read; Write: creating the file or writing it anew; or Execute
+	Path     string               // not of Execute
+	Argv     []string             // of Execute
 }
 
 // An Answer is what a guest would be told.
@@ -26,18 +27,23 @@ type Answer struct {
 	Grant string    // the pattern that permits it, empty where none is needed
 
 	SmallestGrant string // that would have permitted it, empty where none would
+
+	forbidden bool // it may not be, as opposed to: nobody granted it
 }
 
-// Allowed reports whether the operation would be performed.
-func (a Answer) Allowed() bool { return a.Entry.Errno == Success.String() }
+// Allowed reports whether the turn has the right to it. A command may be allowed
+// and yet be refused, as this version runs none.
+func (a Answer) Allowed() bool {
+	return a.Entry.Errno == Success.String() || a.Entry.Op == record.OpExec && a.Entry.Decision == record.Refused
+}
 
 // answered unwinds an open whose answer is known.
 type answered struct{}
 
-// Ask says how a turn's gate would answer. It runs [Gate.Open] itself, up to the
-// point where the judgement is over and a file of the workspace would be touched:
-// whether one is there is not asked.
-func Ask(q Question) (a Answer, err error) {
+// Ask says how a turn's gate would answer. It runs [Gate.Open] and [Gate.Exec]
+// themselves, up to the point where the judgement is over and a file of the
+// workspace would be touched: whether one is there is not asked.
+func Ask(q Question) (Answer, error) {
 	outs, err := compileOutputs(q.Outputs, anySession)
 	if err != nil {
 		return Answer{}, err
@@ -45,25 +51,36 @@ func Ask(q Question) (a Answer, err error) {
 	g := &Gate{
 		ctx: context.Background(),
 		cfg: Config{
-			Session: anySession, Enforcer: q.Enforcer, Package: q.Package, Ceiling: Ceiling{OpenFiles: 1},
+			Session: anySession, Enforcer: q.Enforcer, Package: q.Package,
 			Charge: func(int64) {},
 		},
 		outputs: outs,
-		asked:   &a,
 	}
+	return g.ask(func() {
+		switch q.Op {
+		case capability.Execute:
+			g.Exec(ABI, q.Argv)
+		case capability.Write:
+			g.Open(WASI, q.Path, Write|Create|Trunc)
+		default:
+			g.Open(WASI, q.Path, Read)
+		}
+	}), nil
+}
+
+// ask gives the answer of an operation that is only asked about.
+func (g *Gate) ask(operation func()) (a Answer) {
+	g.asked = &a
 	defer func() {
+		g.asked = nil
 		if p := recover(); p != nil {
 			if _, ok := p.(answered); !ok {
 				panic(p)
 			}
 		}
 	}()
-	flags := Read
-	if q.Op == capability.Write {
-		flags = Write | Create | Trunc
-	}
-	g.Open(WASI, q.Path, flags)
-	return a, nil
+	operation()
+	return a
 }
 
 // touch marks where an operation's judgement is over: from here on files are
@@ -79,4 +96,17 @@ func (g *Gate) touch(op record.Op) {
 func (g *Gate) tell(op record.Op) {
 	g.asked.Entry = op
 	panic(answered{})
+}
+
+// Told is what the agent itself may learn of why it has no right: what it must
+// not touch, and what it did not declare. Names that the operator hides are not
+// told from such that nobody granted.
+func (a Answer) Told() string {
+	switch {
+	case a.Allowed():
+		return ""
+	case a.forbidden, a.Entry.Rule == record.CodeUndeclaredWrite, a.Entry.Rule == RuleUndeclaredRead, a.Entry.Decision == record.Refused:
+		return a.Entry.Rule
+	}
+	return "not granted"
 }

@@ -1,5 +1,5 @@
 // Package gate is the one place where a guest's wish becomes an effect. Every
-// door (WASI, later the ABI) turns what a guest asked for into a call here, and
+// door (WASI, the guest contract) turns what a guest asked for into a call here, and
 // every call goes the same way: check the name with the enforcer, perform on
 // the name that was judged, record the entry, and only then answer.
 //
@@ -53,6 +53,7 @@ type Config struct {
 	Published *beneath.Dir // output/<session>, nil while it does not exist
 	Staged    Areas        // where writes land
 
+	Rights  []byte // what the guest reads of them in /.agenthost/policy.json
 	Package *archive.Package
 	Deps    map[string]*archive.Package // by id
 
@@ -277,6 +278,9 @@ func encoded(text string) (size int64) {
 // answers that the name does not exist.
 func (g *Gate) hide(op record.Op, rule string) Errno {
 	op.Decision, op.Rule, op.Errno = record.Hidden, rule, NoEnt.String()
+	if g.asked != nil {
+		g.tell(op)
+	}
 	key := probe{op.Op, op.Via, op.Path, op.Flags}
 	if s := g.hidden[key]; s != nil {
 		return g.hideAgain(s)
@@ -312,6 +316,7 @@ func (g *Gate) violate(op record.Op, v *capability.Violation) {
 		op.Subject = v.Subject
 	}
 	if g.asked != nil {
+		g.asked.forbidden = v.Forbidden
 		g.tell(op)
 	}
 	g.calls++

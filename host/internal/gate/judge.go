@@ -35,7 +35,7 @@ func (g *Gate) judge(op capability.Op, n name) verdict {
 	switch n.area {
 	case tmp:
 		return verdict{decision: record.Own}
-	case library, virtual:
+	case library, virtual, device, rights:
 		return verdict{decision: record.InPkg}
 	case nowhere:
 		return verdict{decision: record.Hidden, v: &capability.Violation{Op: op, Subject: n.ledger, Rule: ruleImpossible}}
@@ -79,7 +79,7 @@ func (g *Gate) weigh(n name) {
 func (g *Gate) visible(n name) bool {
 	g.weigh(n)
 	switch n.area {
-	case tmp, library, virtual:
+	case tmp, library, virtual, device, rights:
 		return true
 	case out:
 		_, forbidden := g.cfg.Enforcer.Forbids(n.ledger)

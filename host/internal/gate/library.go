@@ -1,11 +1,13 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
 
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // librarySlice is the content of a file of a package.
@@ -42,5 +44,30 @@ func (g *Gate) openLibrary(op record.Op, n name) (*File, Errno) {
 	sum := info.SHA256
 	op.Size, op.SHA256, op.Errno = &info.Size, &sum, Success.String()
 	g.record(&op)
-	return g.newFile(n, Read, &File{pkg: content}), Success
+	return g.newFile(n, Read, &File{pkg: content, digest: &sum}), Success
+}
+
+// openRights opens the turn's rights as a file.
+func (g *Gate) openRights(op record.Op, n name) (*File, Errno) {
+	if n.folder {
+		return nil, g.answer(op, NotDir)
+	}
+	sum, size := ledger.Sum(g.cfg.Rights), int64(len(g.cfg.Rights))
+	op.Size, op.SHA256, op.Errno = &size, &sum, Success.String()
+	g.record(&op)
+	return g.newFile(n, Read, &File{pkg: bytes.NewReader(g.cfg.Rights), digest: &sum}), Success
+}
+
+// openDevice opens the device file, whatever it is opened for: what is asked of
+// the host through it is judged, and recorded, as it is asked.
+func (g *Gate) openDevice(op record.Op, n name, flags Flags) (*File, Errno) {
+	op.Decision = record.InPkg
+	switch {
+	case n.folder:
+		return nil, g.answer(op, NotDir)
+	case flags&Create != 0 && flags&Excl != 0:
+		return nil, g.answer(op, Exist)
+	}
+	g.answer(op, Success)
+	return g.newFile(n, 0, &File{device: true}), Success
 }

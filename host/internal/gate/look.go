@@ -20,6 +20,7 @@ import (
 type Info struct {
 	Name   string // last element
 	Folder bool
+	Device bool
 	Size   int64 // bytes; zero for a folder
 	Serial uint64
 }
@@ -27,7 +28,7 @@ type Info struct {
 func infoOf(ledgerName string, folder bool, size int64) Info {
 	h := fnv.New64a()
 	h.Write([]byte(ledgerName))
-	return Info{Name: path.Base(ledgerName), Folder: folder, Size: size, Serial: h.Sum64()}
+	return Info{Name: path.Base(ledgerName), Folder: folder, Device: ledgerName == callFile, Size: size, Serial: h.Sum64()}
 }
 
 // fixed is the Info of a folder that is always there.
@@ -109,6 +110,10 @@ func (g *Gate) examine(n name) (Info, string, Errno) {
 		return fixed(n)
 	case library:
 		return g.examineLibrary(n)
+	case device:
+		return infoOf(n.ledger, false, 0), "", Success
+	case rights:
+		return infoOf(n.ledger, false, int64(len(g.cfg.Rights))), "", Success
 	}
 	if n.rel == "." {
 		return fixed(n)
@@ -151,14 +156,19 @@ func (g *Gate) servableStat(info beneath.Info, n name, dir *beneath.Dir) string 
 // openFolder records the listing of a folder that may be seen and returns a
 // descriptor of it.
 func (g *Gate) openFolder(op record.Op, n name) (*File, Errno) {
-	op.Op, op.Flags = record.OpList, ""
+	if op.Op == record.OpOpen {
+		op.Op, op.Flags = record.OpList, ""
+	}
 	info, decision, rule, errno := g.look(op, n)
 	if decision == record.Hidden {
 		return nil, g.hide(op, rule)
 	}
 	op.Decision, op.Rule = decision, rule
-	if errno == Success && !info.Folder {
+	switch {
+	case errno == Success && !info.Folder:
 		errno = NotDir
+	case errno == Success && op.Op != record.OpList:
+		errno = IsDir // it was to be read, and by one message nobody reads a folder
 	}
 	if errno != Success {
 		return nil, g.answer(op, errno)
@@ -193,8 +203,10 @@ func (g *Gate) list(n name) ([]Info, Errno) {
 	switch n.area {
 	case virtual:
 		if n.ledger == ownDir {
-			put("pkg", true, 0)
+			put("call", false, 0)
 			put("deps", true, 0)
+			put("pkg", true, 0)
+			put("policy.json", false, int64(len(g.cfg.Rights)))
 		} else {
 			for id := range g.cfg.Deps {
 				put(id, true, 0)

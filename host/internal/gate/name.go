@@ -24,6 +24,8 @@ const (
 	tmp                   // the turn's scratch
 	library               // /.agenthost/pkg and deps: read-only, no grant needed
 	virtual               // /.agenthost itself, and deps: folders made of nothing
+	device                // /.agenthost/call
+	rights                // /.agenthost/policy.json
 	nowhere               // cannot exist
 )
 
@@ -35,6 +37,8 @@ const (
 	ownDir     = ".agenthost"
 	packageDir = ".agenthost/pkg"
 	depsDir    = ".agenthost/deps"
+	callFile   = ".agenthost/call"
+	rightsFile = ".agenthost/policy.json"
 )
 
 // A name is a guest's path made canonical.
@@ -106,6 +110,10 @@ func (g *Gate) resolveOwn(n *name) {
 	switch {
 	case n.ledger == ownDir || n.ledger == depsDir:
 		n.area = virtual
+	case n.ledger == callFile:
+		n.area = device
+	case n.ledger == rightsFile:
+		n.area = rights
 	case within(n.ledger, packageDir):
 		n.library("pkg:", g.cfg.Package, strings.TrimPrefix(n.ledger, packageDir))
 	case within(n.ledger, depsDir):

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // Flags say how a file is opened.
@@ -43,14 +44,21 @@ func (f Flags) writes() bool { return f&(Write|Create|Trunc|Append) != 0 }
 
 // Open opens p. A read-only open of a folder is a listing.
 func (g *Gate) Open(via Via, p string, flags Flags) (*File, Errno) {
+	return g.open(record.Op{Op: record.OpOpen, Via: string(via), Flags: flags.String()}, p, flags)
+}
+
+// open opens p for an operation that stands in the ledger as op.
+func (g *Gate) open(op record.Op, p string, flags Flags) (*File, Errno) {
 	g.checkContext()
-	if len(g.files) >= g.cfg.Ceiling.OpenFiles {
+	if g.asked == nil && len(g.files) >= g.cfg.Ceiling.OpenFiles {
 		panic(&Limit{Name: record.LimitOpenFiles, Max: int64(g.cfg.Ceiling.OpenFiles)})
 	}
 	n := g.resolve(p)
 	n.folder = n.folder || flags&Directory != 0
-	op := record.Op{Op: record.OpOpen, Via: string(via), Path: n.ledger, Flags: flags.String()}
+	op.Path = n.ledger
 	switch {
+	case n.area == device:
+		return g.openDevice(op, n, flags)
 	case flags.writes():
 		return g.openWrite(op, n, flags)
 	case n.folder || n.rel == "." || n.area == virtual:
@@ -80,6 +88,7 @@ type File struct {
 	name name
 	can  Flags
 
+	device bool
 	folder bool
 	listed bool
 	names  []Info // of a folder, once it was listed
@@ -91,6 +100,8 @@ type File struct {
 	node   *node        // of a staged one
 	disk   stagedFile   // its descriptor
 	pkg    librarySlice // of a file of a package
+	digest *ledger.Hash // of all of it, where that was taken when it was opened
+	whole  int64        // bytes of a large file that was opened for its digest alone
 	closed bool
 }
 
@@ -108,6 +119,10 @@ func (g *Gate) newFile(n name, can Flags, f *File) *File {
 
 // IsFolder reports whether f is a folder.
 func (f *File) IsFolder() bool { return f.folder }
+
+// IsDevice reports whether f is the device file of the guest contract: what is
+// written to it and read from it is the door's business.
+func (f *File) IsDevice() bool { return f.device }
 
 // List returns what a folder holds, sorted by bytes: the visible and the staged
 // names. It is read once, when it is first asked for.
@@ -153,7 +168,7 @@ func (f *File) size() int64 {
 	case f.pkg != nil:
 		return f.pkg.Size()
 	}
-	return 0
+	return f.whole
 }
 
 // ReadAt reads from off. At the end of the file it reads nothing and succeeds.

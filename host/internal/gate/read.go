@@ -47,11 +47,17 @@ type source struct {
 // openRead opens an existing file that may be read, or folder. The caller has
 // judged the name.
 func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
-	if n.area == library {
+	switch n.area {
+	case library:
 		return g.openLibrary(op, n)
+	case rights:
+		return g.openRights(op, n)
 	}
 	if node := g.staged[n.ledger]; node != nil {
 		return g.openStaged(op, n, node, Read)
+	}
+	if g.asked != nil {
+		g.undeclared(op, n)
 	}
 	g.touch(op)
 	dir, exists := g.dirOf(n.area)
@@ -116,8 +122,11 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *Fi
 			op.Size, op.SHA256, op.Errno = &size, g.sawDigest(r, ledger.Sum(data)), Success.String()
 			g.record(&op)
 			g.copied += size
-			return g.newFile(n, Read, &File{data: data, small: true}), Success
+			return g.newFile(n, Read, &File{data: data, small: true, digest: op.SHA256}), Success
 		}
+	}
+	if op.Op == record.OpHash {
+		return g.serveDigest(op, n, f, r)
 	}
 	s := g.pendingOf(r, info)
 	if s == nil {
@@ -130,6 +139,23 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *Fi
 		g.pending, kept = append(g.pending, s), true
 	}
 	return g.newFile(n, Read, &File{source: s}), Success
+}
+
+// serveDigest opens a large file for its digest alone, which is taken at once.
+func (g *Gate) serveDigest(op record.Op, n name, f *os.File, r *read) (*File, Errno) {
+	info, err := beneath.StatFile(f)
+	if err != nil {
+		hostFailure("examine "+n.ledger, err)
+	}
+	g.cfg.Charge(info.Size)
+	// A file that grows all the time must not be hashed for ever.
+	sum := g.sumOf(n, io.LimitReader(f, info.Size))
+	if after, err := beneath.StatFile(f); err != nil || !info.Same(after) {
+		g.changed(n.ledger, "it was changed while it was read")
+	}
+	op.Size, op.SHA256, op.Errno = &info.Size, g.sawDigest(r, *sum), Success.String()
+	g.record(&op)
+	return g.newFile(n, Read, &File{digest: op.SHA256, whole: info.Size}), Success
 }
 
 // pendingOf returns the source that the content of a large file is served from

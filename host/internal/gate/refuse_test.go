@@ -266,7 +266,7 @@ func TestVisible(t *testing.T) {
 		"hidden":  "noent", "docs/private": "noent", "secret.txt": "noent", "docs/a.md": "notdir", "docs/absent": "noent",
 		"tmp": "b", "out": "deep/ earlier.md fresh.md", "output/" + sid: "deep/ earlier.md fresh.md", "out/deep": "e.md",
 		"output": sid + "/", "output/SES-other": "noent",
-		".agenthost": "deps/ pkg/", ".agenthost/deps": "PKG-T0-DEP-001/", ".agenthost/pkg": "lib/ manifest.json", ".agenthost/pkg/lib": "a.txt",
+		".agenthost": "call deps/ pkg/ policy.json", ".agenthost/deps": "PKG-T0-DEP-001/", ".agenthost/pkg": "lib/ manifest.json", ".agenthost/pkg/lib": "a.txt",
 		".agenthost/pkg/absent": "noent", ".agenthost/pkg/lib/a.txt": "notdir", ".agenthost/deps/x": "noent",
 	} {
 		equal(t, "list "+p, w.names(p), want)

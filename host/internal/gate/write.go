@@ -87,7 +87,7 @@ func (g *Gate) unwritable(op record.Op, n name) (Errno, bool) {
 	case n.area == library || n.area == virtual || within(n.ledger, ownDir):
 		op.Decision = record.InPkg
 		return g.answer(op, ROFS), true
-	case n.area == nowhere && op.Op == record.OpOpen:
+	case n.area == nowhere && (op.Op == record.OpOpen || op.Op == record.OpWrite):
 		return g.hiddenOpen(op, g.judgeWrite(n).v), true
 	case n.area == nowhere:
 		return g.hide(op, ruleImpossible), true
@@ -257,9 +257,14 @@ func (g *Gate) openStaged(op record.Op, n name, node *node, flags Flags) (*File,
 	if n.folder {
 		return nil, g.answer(op, NotDir)
 	}
+	g.touch(op)
 	f, err := g.stagingOf(n.area).OpenFile(node.name.rel, os.O_RDWR, 0)
 	if err != nil {
 		hostFailure("open staged "+n.ledger, err)
+	}
+	if op.Op == record.OpHash {
+		size := node.size
+		op.Size, op.SHA256 = &size, g.hashStaged(n, f, size)
 	}
 	if flags&Trunc != 0 {
 		if err := f.Truncate(0); err != nil {
@@ -273,7 +278,30 @@ func (g *Gate) openStaged(op record.Op, n name, node *node, flags Flags) (*File,
 	if flags.writes() {
 		node.of = e.Seq
 	}
-	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f}), Success
+	return g.newFile(n, flags|implied(flags), &File{node: node, disk: f, digest: op.SHA256}), Success
+}
+
+// hashStaged takes the digest of what a turn wrote so far. It closes f if it
+// fails.
+func (g *Gate) hashStaged(n name, f *os.File, size int64) *ledger.Hash {
+	defer func() {
+		if p := recover(); p != nil {
+			f.Close()
+			panic(p)
+		}
+	}()
+	g.cfg.Charge(size)
+	return g.sumOf(n, io.NewSectionReader(f, 0, size))
+}
+
+// sumOf takes the digest of what is read from r, and ends a turn that is over.
+func (g *Gate) sumOf(n name, r io.Reader) *ledger.Hash {
+	sum := sha256.New()
+	if _, err := io.Copy(sum, cancellable{g.ctx, r}); err != nil {
+		g.checkContext()
+		hostFailure("hash "+n.ledger, err)
+	}
+	return digest(sum.Sum(nil))
 }
 
 // folderExists reports whether the folder n lies in is there.

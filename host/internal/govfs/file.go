@@ -177,8 +177,11 @@ func (f *folder) Readdir(n int) ([]expsys.Dirent, expsys.Errno) {
 	entries := make([]expsys.Dirent, len(rest))
 	for i, info := range rest {
 		entries[i] = expsys.Dirent{Name: info.Name, Ino: info.Serial}
-		if info.Folder {
+		switch {
+		case info.Folder:
 			entries[i].Type = fs.ModeDir
+		case info.Device:
+			entries[i].Type = deviceMode
 		}
 	}
 	return entries, 0

@@ -11,6 +11,7 @@ import (
 	"github.com/tetratelabs/wazero/sys"
 
 	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/hostcall"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -19,12 +20,15 @@ import (
 // pointer per turn and it is mounted once.
 type FS struct {
 	expsys.UnimplementedFS
-	gate *gate.Gate
-	asOf int64 // nanoseconds since the epoch: the time of every file
+	gate  *gate.Gate
+	calls *hostcall.Dispatcher // serves the device file
+	asOf  int64                // nanoseconds since the epoch: the time of every file
 }
 
 // New returns the file system that asks g.
-func New(g *gate.Gate, asOf int64) *FS { return &FS{gate: g, asOf: asOf} }
+func New(g *gate.Gate, calls *hostcall.Dispatcher, asOf int64) *FS {
+	return &FS{gate: g, calls: calls, asOf: asOf}
+}
 
 // toErrno maps the gate's errnos to wazero's.
 var toErrno = [...]expsys.Errno{
@@ -67,8 +71,11 @@ func (f *FS) OpenFile(path string, flag expsys.Oflag, _ fs.FileMode) (expsys.Fil
 	if errno != gate.Success {
 		return nil, toErrno[errno]
 	}
-	if opened.IsFolder() {
+	switch {
+	case opened.IsFolder():
 		return &folder{fs: f, file: opened}, 0
+	case opened.IsDevice():
+		return &device{fs: f, file: opened, talk: f.calls.Talk()}, 0
 	}
 	return &file{fs: f, file: opened, appends: flag&expsys.O_APPEND != 0}, 0
 }
@@ -86,8 +93,11 @@ func (f *FS) Lstat(path string) (sys.Stat_t, expsys.Errno) { return f.Stat(path)
 // that a turn sees the same wherever it runs.
 func (f *FS) stat(info gate.Info) sys.Stat_t {
 	mode := fs.FileMode(0o644)
-	if info.Folder {
+	switch {
+	case info.Folder:
 		mode = fs.ModeDir | 0o755
+	case info.Device:
+		mode = deviceMode | 0o666
 	}
 	return sys.Stat_t{Dev: 1, Ino: info.Serial, Mode: mode, Nlink: 1, Size: info.Size, Atim: f.asOf, Mtim: f.asOf, Ctim: f.asOf}
 }

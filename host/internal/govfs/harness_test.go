@@ -106,7 +106,7 @@ func newInstance(t testing.TB) *instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.fs = New(in.gate, asOf.UnixNano())
+	in.fs = New(in.gate, nil, asOf.UnixNano())
 
 	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	t.Cleanup(func() { runtime.Close(ctx) })

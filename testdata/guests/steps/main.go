@@ -93,6 +93,9 @@ var verbs = map[string]func(words []string){
 		}
 	},
 	"sleep": func(w []string) { d, _ := time.ParseDuration(w[0]); time.Sleep(d); fmt.Println("slept") },
+	"call":   call,   // a message, by the functions of the contract
+	"device": device, // the same, through the device file
+
 	"random": func(w []string) {
 		b := make([]byte, number(w[0]))
 		rand.Read(b)

@@ -1,0 +1,119 @@
+// Package abi is the contract between agenthost and its guests: the names,
+// numbers and encodings both sides must agree on, version 1.
+//
+// It decides nothing and does nothing: no file is opened, no memory touched, no
+// right judged here. What is written in this package never changes within a
+// version; a later version gets another module name.
+//
+// # Messages
+//
+// A guest sends a request and gets a reply. Either is a message: one line of
+// JSON, an object, and after its newline a body of raw bytes, if there is one.
+//
+//	{"op":"write","path":"out/a.png"}\n<bytes>
+//
+// The line of a request has at most [MaxRequest] bytes of UTF-8. Its members are
+// those of its op, and [MemberOp] and [MemberBody]; any other is refused, and so
+// is one that is there twice. Numbers are integers from 0 to 2^53-1 in plain
+// digits. A line nests 16 deep, has 8192 values, and names of 256 bytes at most;
+// half a surrogate pair is refused. A body has at most [MaxBody] bytes.
+//
+// The line of a reply ends with a newline. Its first member is ok. After a reply
+// that is not ok comes the code, one of those below, and a message for people.
+// Where bytes follow, MemberBody is how many. A guest ignores members that it
+// does not know. Equal replies have equal bytes.
+//
+// What a turn has no right to is answered as through WASI: a read or a listing
+// that is not granted with [CodeNotFound]; what is forbidden, and a write or a
+// command that is not granted, is a violation, which has no reply: the instance
+// ends. Reaching a limit of the turn ends it, too.
+//
+// # Through memory
+//
+// [Module] has two functions. call(req, req_len, out, out_cap) performs the
+// message at req, of which the body is what follows the first newline; MemberBody
+// may be left out, and if it is there it must be right. The result n ≥ 0 is the
+// length of the reply, and its first min(n, out_cap) bytes are at out. A negative
+// result is one of [ResultMalformed], [ResultBadPointer], [ResultLimit] and
+// [ResultUnknownOp]: then nothing happened. Both ranges must lie in memory, empty
+// ones too, and may overlap.
+//
+// more(off, out, out_cap) copies the reply to the last call once more, from off
+// on, and returns n again. Where off is n or beyond, nothing is copied. It has no
+// effect and leaves no entry. After a call with a negative result, and before the
+// first one, n is 0.
+//
+// # Through the device file
+//
+// [DevicePath] is a character device. Each descriptor of it is a conversation of
+// its own: a request is written, in as many pieces as its writer likes, its reply
+// is read, the next request is written. The line ends with a newline, and
+// MemberBody says how many bytes follow; without it, none do. A request is
+// performed when its last byte is there, whether or not its reply is read. A
+// reply ends where the file does: reading what comes after it, or before any
+// request, reads no bytes.
+//
+// What the functions answer with a negative result has a reply here that is not
+// ok, with [CodeMalformed], [CodeLimit] or [CodeUnsupported], given when the body
+// has been written. After a line that is no JSON, that is too long, or whose
+// MemberBody is wrong, nobody knows where the next request begins: what is
+// written then is thrown away, and when the reply was read the conversation is
+// over.
+//
+// It is over, too, when more is written before a reply was read to its end, or
+// when a read comes in the middle of a request, which is dropped. Reading and
+// writing then fail with EIO. Closing drops half a request; what was performed
+// stands.
+//
+// The descriptor has no offset: seeking to 0 in any way succeeds, seeking
+// elsewhere, truncating, and reading or writing at an offset fail. How it was
+// opened does not matter, except that O_EXCL fails.
+//
+// # Operations
+//
+// Paths are slash paths, relative to the workspace or absolute in the guest's
+// view; .. above the top does not exist. Members in brackets may be left out.
+//
+//	request                                → request: the turn's header ([Request])
+//	result  BODY                           → the body is the result of the turn
+//	read    path [offset] [length]         → size, body: so much of the file; size is of all of it
+//	write   path [append] BODY             → size; append is true or false
+//	list    path [after]                   → entries: [{name, kind}…], more
+//	exec    argv [cwd] [timeout_ms] [stdout_to] BODY
+//	log     message [level] [fields]       → fields is an object
+//	check   operation subject              → allowed, decision, grant or rule
+//	hash    path                           → sha256, size
+//	hash    BODY                           → sha256, size
+//	info                                   → abi, minor, ops, limits, rights
+//
+// result wins over what is on standard output, which is then shown to nobody. It
+// may be given again: the last one counts. It is published with the turn, or not
+// at all. More than the limit result_bytes ends the turn.
+//
+// read gives at most length bytes, MaxBody where it is left out; more than
+// MaxBody is [ResultLimit]. Beyond the end of the file it gives none. write makes
+// the file anew, or writes after what it holds, and makes it if it is not there.
+//
+// list gives names in the order of their bytes, with a kind, [KindFile],
+// [KindFolder] or [KindDevice]. Where there are too many for one reply, more is
+// true: ask again for those after the last.
+//
+// exec is judged, and if the command is granted answered with [CodeUnsupported]:
+// this version runs none. log writes "LEVEL: MESSAGE FIELDS" and a newline to
+// standard error, and counts there. Level is debug, info, warn or error; info
+// where it is left out.
+//
+// check tells how read, write (making a file or writing it anew) or execute would
+// be judged: subject is a path, or for execute the words of a command. Whether
+// the file is there is not told. It ends no turn. hash of a path is the digest of
+// the whole file, as "sha256:" and 64 hex digits.
+//
+// What is left out in info's rights is said at [Rights].
+//
+// # In the ledger
+//
+// Each request that is performed is one op of the session's ledger, via abi,
+// written before it is answered; equal probes of hidden names are counted. A
+// request that is not performed leaves no entry, nor does more. Opening the
+// device file is an op as any open is.
+package abi
