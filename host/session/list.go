@@ -21,8 +21,9 @@ type Summary struct {
 	Plane   string
 	Package record.Package
 	Opened  time.Time
-	Turns   int    // that have ended
-	Status  string // of the last of them, "" if there is none
+	Changed time.Time // when its last entry was written
+	Turns   int       // that have ended
+	Status  string    // of the last of them, "" if there is none
 	Code    string
 	Running bool // a turn began and has not ended; recovery ends it if its process is dead
 	Closed  bool
@@ -38,9 +39,20 @@ func (r *Root) List() ([]Summary, error) {
 	}
 	list := make([]Summary, 0, len(places))
 	for _, p := range places {
-		list = append(list, r.summary(p.id, p.plane))
+		s := r.summary(p.id, p.plane)
+		if s.Err != nil && r.removed(p) {
+			continue
+		}
+		list = append(list, s)
 	}
 	return list, nil
+}
+
+// removed reports whether a session that was found is no longer there: somebody
+// prunes.
+func (r *Root) removed(p place) bool {
+	_, err := r.folder().Stat(sessionsOf(p.plane) + "/" + string(p.id))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 type place struct {
@@ -98,7 +110,7 @@ func (r *Root) summary(id ID, plane string) Summary {
 		s.Err = st.err
 		return s
 	}
-	s.Package, s.Opened, s.Turns = st.open.Package, st.opened, st.ended
+	s.Package, s.Opened, s.Changed, s.Turns = st.open.Package, st.opened, st.last, st.ended
 	s.Status, s.Code, s.Running, s.Closed = st.end.Status, st.end.Code, st.progress.InTurn, st.progress.Closed
 	return s
 }
@@ -138,16 +150,51 @@ func (r *Root) Find(prefix string) (ID, string, error) {
 }
 
 func (r *Root) last(places []place) (ID, string, error) {
-	var last place
-	var written time.Time
-	for _, p := range places {
-		info, err := r.folder().Stat(sessionsOf(p.plane) + "/" + string(p.id) + "/ledger/" + record.ExecFile)
-		if err == nil && !info.Mtime.Before(written) {
-			last, written = p, info.Mtime
-		}
-	}
-	if last.id == "" {
+	if places = r.byTime(places); len(places) == 0 {
 		return "", "", fmt.Errorf("%w: the root has none yet", ErrNotFound)
 	}
-	return last.id, last.plane, nil
+	return places[0].id, places[0].plane, nil
+}
+
+// byTime orders sessions by when their exec.jsonl was written last, the latest
+// first. Those without one are left out.
+func (r *Root) byTime(places []place) []place {
+	written := make(map[place]time.Time, len(places))
+	var found []place
+	for _, p := range slices.Backward(places) {
+		info, err := r.folder().Stat(sessionsOf(p.plane) + "/" + string(p.id) + "/ledger/" + record.ExecFile)
+		if err == nil {
+			written[p] = info.Mtime
+			found = append(found, p)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b place) int { return written[b].Compare(written[a]) })
+	return found
+}
+
+// FindOpen is [Root.Find] for who wants to continue a session: [Last] is the one
+// written last among those that are open. Whether a turn runs in it is not asked.
+func (r *Root) FindOpen(prefix string) (ID, string, error) {
+	return r.findLast(prefix, "the root has none that is open", func(id ID, plane string) bool {
+		s := r.summary(id, plane)
+		return s.Err == nil && !s.Closed
+	})
+}
+
+// findLast is [Root.Find], but [Last] is the one written last among those that
+// fit. The error wraps [ErrNotFound] and says none if none does.
+func (r *Root) findLast(prefix, none string, fits func(ID, string) bool) (ID, string, error) {
+	if prefix != Last {
+		return r.Find(prefix)
+	}
+	places, err := r.places()
+	if err != nil {
+		return "", "", err
+	}
+	for _, p := range r.byTime(places) {
+		if fits(p.id, p.plane) {
+			return p.id, p.plane, nil
+		}
+	}
+	return "", "", fmt.Errorf("%w: %s", ErrNotFound, none)
 }

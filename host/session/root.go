@@ -13,8 +13,9 @@
 //	planes/                     0700
 //	planes/publish.lock         held while a turn is published
 //	planes/pending/SID          a commit whose renames are not finished
-//	planes/PLANE/sessions/SID/  one session
+//	planes/PLANE/sessions/SID/  one session; .new-SID while it is made or removed
 //	    ledger/                 exec.jsonl, evidence.jsonl, blobs/; locked by who works on it
+//	    holder                  who that is, for people
 //	    staging/TURN/           workspace/, out/, tmp/, publish/; gone when the turn is over
 //	    blocked/TURN/           workspace/, out/ of a turn that was not published
 //	output/SID/                 what a session published under out/

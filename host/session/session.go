@@ -33,6 +33,7 @@ type Session struct {
 	staging *Staging // of the turn in progress
 	// The last turn was committed, but not all of its files are in their places.
 	unsettled bool
+	announced bool // the folder says that this process holds it
 }
 
 // state is what the entries of the ledgers add up to.
@@ -40,6 +41,7 @@ type state struct {
 	mu       sync.Mutex // the two ledgers are written side by side
 	progress record.Progress
 	opened   time.Time
+	last     time.Time // of the last entry of exec.jsonl
 	open     record.SessionOpen
 	end      record.TurnEnd // the last
 	ended    int            // its turn
@@ -56,6 +58,7 @@ func (st *state) sawExec(e ledger.Entry) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	err := st.progress.Add(e)
+	st.last = e.Time
 	switch e.Kind {
 	case record.KindSessionOpen:
 		st.opened = e.Time
@@ -215,8 +218,8 @@ func (r *Root) nonce() (nonce [ledger.NonceSize]byte, err error) {
 }
 
 // Open takes up a session to continue it, in any plane, after recovering it
-// ([Root.Recover]). Errors wrap [ErrNotFound], [ErrInUse], [ErrClosed] or an
-// [*ledger.IntegrityError].
+// ([Root.Recover]). Errors wrap [ErrNotFound], [ErrInUse] as an [*InUseError],
+// [ErrClosed] or an [*ledger.IntegrityError].
 func (r *Root) Open(ctx context.Context, id ID) (*Session, []Finding, error) {
 	s, findings, err := r.open(ctx, id)
 	if err == nil && s.state.progress.Closed {
@@ -290,7 +293,7 @@ func (s *Session) hold() (err error) {
 		}
 		l, err := ledger.Open(s.root.join(s.name()+"/ledger/"+file), o)
 		if errors.Is(err, ledger.ErrLocked) {
-			return nil, ErrInUse
+			return nil, s.inUse()
 		}
 		return l, err
 	}
@@ -301,6 +304,7 @@ func (s *Session) hold() (err error) {
 		return err
 	}
 	live = true
+	s.announce()
 	if s.state.err == nil && s.state.progress.Session == "" {
 		return &ledger.IntegrityError{File: s.root.join(s.name() + "/ledger/" + record.ExecFile), Reason: "there is no session.open"}
 	}
@@ -394,6 +398,7 @@ func (s *Session) Leave() error {
 		s.staging.closeDirs()
 		s.staging = nil
 	}
+	s.withdraw()
 	if s.Evidence != nil {
 		errs = append(errs, s.Evidence.Close())
 	}
