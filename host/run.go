@@ -84,12 +84,8 @@ func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error)
 // one workspace must not be published to another.
 func (r *run) fits() error {
 	open, _ := r.session.Opened()
-	if mine := r.Opening(); open.Package != mine.Package || open.ModuleSHA256 != mine.ModuleSHA256 {
-		return &RequestError{
-			fmt.Sprintf("session %s runs %s %s (%v), not %s %s (%v)", r.session.ID,
-				open.Package.ID, open.Package.Version, open.Package.SHA256, mine.Package.ID, mine.Package.Version, mine.Package.SHA256),
-			"open a new session for another package",
-		}
+	if err := Continues(string(r.session.ID), open, r.pkg); err != nil {
+		return err
 	}
 	judged, err := r.workspace.Stat(".")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -142,8 +143,18 @@ func TestSessionOfSomethingElse(t *testing.T) {
 	defer s.Leave()
 	other := b.prepare(ask{manifest: members{"version": "0.2.0"}})
 	_, err := other.Run(t.Context(), s)
-	want := "session " + string(s.ID) + " runs PKG-T3-TEST-001 0.1.0 (" + p.pkg.Digest.String() + "), not PKG-T3-TEST-001 0.2.0 (" + other.pkg.Digest.String() + ")"
-	refused(t, err, want, "open a new session for another package")
+	hint := "run that package in it, or open a new session: leave --session out, and say --open to continue that one later"
+	refused(t, err, "session "+string(s.ID)+" runs PKG-T3-TEST-001 0.1.0, not 0.2.0", hint)
+	other = b.prepare(ask{manifest: members{"name": "changed"}})
+	_, err = other.Run(t.Context(), s)
+	refused(t, err, "session "+string(s.ID)+" runs another PKG-T3-TEST-001 0.1.0: it was opened with "+p.pkg.Digest.String()+", and this is "+other.pkg.Digest.String(), hint)
+	other = b.prepare(ask{manifest: members{"id": "PKG-T3-OTHER-001"}})
+	_, err = other.Run(t.Context(), s)
+	refused(t, err, "session "+string(s.ID)+" runs PKG-T3-TEST-001, not PKG-T3-OTHER-001", hint)
+	open, _ := s.Opened()
+	open.Arch = "s390x"
+	refused(t, Continues("SES-1", open, p.pkg), "session SES-1 runs on wazero-compiler on s390x, and this is wazero-compiler on "+runtime.GOARCH,
+		"continue it where it was opened, or open a new session")
 
 	elsewhere := t.TempDir()
 	_, err = b.prepare(ask{turn: Turn{Workspace: elsewhere}}).Run(t.Context(), s)
