@@ -40,6 +40,8 @@ type program struct {
 	json      bool     // --json
 	rest      []string // what followed "--"
 
+	cutShort []cutShort // turns that recovery ended and nobody was told of yet
+
 	step func(string) // session.Options.Step; nil but in tests of recovery
 }
 

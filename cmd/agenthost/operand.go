@@ -57,7 +57,7 @@ func (p *program) workspaceFolder() string {
 // openRoot opens the workspace and the root beneath it that the global flags
 // name. It makes neither.
 func (p *program) openRoot() (*session.Root, error) {
-	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Step: p.step})
+	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Step: p.step, Observe: p.watch})
 	switch {
 	case err == nil:
 		return root, nil

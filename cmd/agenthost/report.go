@@ -9,12 +9,11 @@ import (
 
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/record"
-	"github.com/agenthost/agenthost/host/session"
 )
 
 // report tells how a turn went: the result on standard output, the rest on
 // standard error.
-func (p *program) report(root *session.Root, plane string, r *host.Result, output string) error {
+func (p *program) report(in place, r *host.Result) error {
 	for _, f := range r.Published {
 		p.term.note("published %s", content(host.GuestName(r.Session, f.Path), f.SHA256, f.Size))
 	}
@@ -26,13 +25,17 @@ func (p *program) report(root *session.Root, plane string, r *host.Result, outpu
 	p.term.note("%s; fuel %s, %s", callsInWords(r), quantity(r.Fuel), r.Duration.Round(time.Millisecond))
 	p.term.note("session %s (agenthost ledger show @last)", r.Session)
 	if outDir, ok := publishedOut(r); ok {
+		output := in.output
 		if output == "" {
-			output = filepath.Join(forPeople(root.Path()), filepath.FromSlash(outDir))
+			output = filepath.Join(forPeople(in.root.Path()), filepath.FromSlash(outDir))
 		}
 		p.term.note("files are in %s", output)
 	}
 	if keeps := r.Status == record.StatusBlocked || r.Status == record.StatusAborted; keeps && len(r.Evidence.RealizedWrites) > 0 {
-		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(root.Path()), "planes", plane, "sessions", r.Session, "blocked", fmt.Sprint(r.Number)))
+		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(in.root.Path()), "planes", in.plane, "sessions", r.Session, "blocked", fmt.Sprint(r.Number)))
+	}
+	if in.stays() {
+		p.term.note("turn %d; the session is open: %s", r.Number, p.command("run", in.again, "--session", r.Session))
 	}
 	var failed *failure
 	if r.Status != record.StatusOK && r.Status != record.StatusDryRun {

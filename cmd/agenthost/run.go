@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -35,7 +33,13 @@ func (p *program) runCommand() *cli.Command {
 package at /.agenthost/pkg, its output folder at /out and scratch at /tmp. What it
 writes is published when the turn has ended and only if it is exactly what was
 declared; else nothing is published, and the status is 3. Standard output is the
-agent's result, byte for byte; its messages go to standard error behind "guest| ".`,
+agent's result, byte for byte; its messages go to standard error behind "guest| ".
+
+A run is a turn of a session, which is closed when the turn has ended. With --open
+it stays open, and --session runs the next turn in it: the same package, which
+finds at /out what earlier turns published there. It stays open until session
+close. A SESSION is an id, the beginning of one, or @last, the open session in
+which something happened last.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "query", Usage: "what to ask the agent, as `JSON`; @FILE reads a file, - standard input"},
 			&cli.StringFlag{Name: "prompt", Usage: "what to ask the agent, as plain `TEXT`"},
@@ -43,6 +47,8 @@ agent's result, byte for byte; its messages go to standard error behind "guest| 
 			&cli.StringSliceFlag{Name: "declare", Usage: "declare one more output, `PATH[=ROLE]`"},
 			&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Usage: "copy what was published under out/ into the folder `DIR`; files there stay as they are, and names that begin with a dot are left out"},
 			&cli.StringSliceFlag{Name: "library", Usage: "the package `FILE` of a library the agent depends on"},
+			&cli.BoolFlag{Name: "open", Usage: "leave the new session open, so that --session can continue it"},
+			&cli.StringFlag{Name: "session", Usage: "run the next turn of this open `SESSION`, and leave it open"},
 			&cli.StringFlag{Name: "plane", Usage: "the `PLANE` to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
 			&cli.StringFlag{Name: "work-order", Usage: "the work order `ID` the turn belongs to, WO-…"},
 			policyFlag(),
@@ -69,12 +75,15 @@ func (p *program) runTurn(c *cli.Context) error {
 		return usageError("PKG is empty", "name a package or its folder; agenthost run --help explains it")
 	}
 	ctx := c.Context
+	if err := checkSessionFlags(c); err != nil {
+		return err
+	}
 	turn, err := p.turnOf(c)
 	if err != nil {
 		return err
 	}
-	seed, err := seedOf(c.String("seed"))
-	if err != nil {
+	in := place{output: c.String("output"), again: c.Args().First(), open: c.Bool("open")}
+	if in.seed, err = seedOf(c.String("seed")); err != nil {
 		return err
 	}
 	pkg, err := openAgent(c.Args().First())
@@ -90,8 +99,7 @@ func (p *program) runTurn(c *cli.Context) error {
 		defer lib.Close()
 		turn.Libraries = append(turn.Libraries, lib)
 	}
-	plane, err := planeOf(c.String("plane"), pkg.Manifest)
-	if err != nil {
+	if in.plane, err = planeOf(c.String("plane"), pkg.Manifest); err != nil {
 		return err
 	}
 	root, err := p.openRoot()
@@ -102,8 +110,15 @@ func (p *program) runTurn(c *cli.Context) error {
 	if in := filepath.Dir(root.Path()); !isFolder(in) {
 		return usageError(fmt.Sprintf("--root %s: there is no folder %s to make it in", p.root, forPeople(in)), "make that folder first, or name another root with --root")
 	}
+	in.root = root
 	if err := p.recover(ctx, root); err != nil {
 		return err
+	}
+	if name := c.String("session"); name != "" {
+		if in.session, err = p.continued(ctx, root, name, c.String("plane"), pkg); err != nil {
+			return err
+		}
+		defer in.session.Leave()
 	}
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
 		return err
@@ -112,7 +127,7 @@ func (p *program) runTurn(c *cli.Context) error {
 		return err
 	}
 	turn.Protected = protectedBy(root)
-	return p.runIn(ctx, root, pkg, turn, plane, seed, c.String("output"))
+	return p.runIn(ctx, in, pkg, turn)
 }
 
 // openAgent opens the package to run.
@@ -258,21 +273,6 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// recover finishes what an earlier process began in the root.
-func (p *program) recover(ctx context.Context, root *session.Root) error {
-	findings, err := root.Recover(ctx)
-	if err != nil {
-		return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
-	}
-	for _, f := range findings {
-		p.term.failure(&failure{
-			message: "recovery: " + f.String(),
-			hint:    fmt.Sprintf("agenthost session show %s tells what the turn was to publish", f.Session),
-		})
-	}
-	return nil
-}
-
 // protectedBy is what of the root a guest may never see: all of it, but for a
 // control plane that is the workspace itself, of which the capability rules
 // already keep sessions apart.
@@ -346,39 +346,18 @@ func (p *program) checkAccepted(digest string, pkg *archive.Package) error {
 	return nil
 }
 
-// asks reports whether somebody can be asked: both ends are a terminal.
-func (p *program) asks() bool {
-	in, ok := p.stdin.(*os.File)
-	return ok && p.term.errIsTTY && isTTY(in)
-}
-
 // ask shows what a package may do and waits for yes or no, or for a signal.
 func (p *program) ask(ctx context.Context, pkg *archive.Package) (bool, error) {
 	p.term.diagnostic("", fmt.Sprintf("%s %s", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
 	for _, right := range archive.Describe(pkg.Manifest) {
 		p.term.diagnostic("", "  "+escape(right))
 	}
-	fmt.Fprintf(p.term.stderr, "accept %s for this run? [y/N] ", short(pkg.Digest))
-	answer := make(chan string, 1)
-	go func() {
-		line, err := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
-		if err != nil {
-			line = ""
-		}
-		answer <- strings.TrimSpace(line)
-	}()
-	select {
-	case line := <-answer:
-		return line == "y" || line == "yes", nil
-	case <-ctx.Done():
-		fmt.Fprintln(p.term.stderr)
-		return false, ctx.Err()
-	}
+	return p.confirm(ctx, fmt.Sprintf("accept %s for this run?", short(pkg.Digest)))
 }
 
-// runIn prepares the turn, opens a session for it, runs it, and tells how it
-// went.
-func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Package, turn host.Turn, plane string, seed []byte, output string) error {
+// runIn prepares the turn, opens a session for it where there is none to continue,
+// runs it, and tells how it went.
+func (p *program) runIn(ctx context.Context, in place, pkg *archive.Package, turn host.Turn) error {
 	guest := p.term.guest()
 	turn.Stderr = guest
 	runner, err := host.NewRunner(ctx, host.Config{Compiling: func(id string, done bool) {
@@ -401,37 +380,28 @@ func (p *program) runIn(ctx context.Context, root *session.Root, pkg *archive.Pa
 	for _, w := range prepared.Warnings() {
 		p.term.note("agenthost: warning: %s", w)
 	}
-	made, err := makeOutput(output)
+	made, err := makeOutput(in.output)
 	if err != nil {
 		return err
 	}
-	id, seed, err := identify(turn.AsOf, seed)
-	if err != nil {
-		return err
-	}
-	s, err := root.Create(ctx, session.Opening{ID: id, Plane: plane, Open: prepared.Opening(), Seed: seed})
+	s, err := in.enter(ctx, turn, prepared.Opening())
 	if err != nil {
 		made.undo()
-	}
-	if errors.Is(err, session.ErrExists) {
-		return usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
-	}
-	if err != nil {
-		return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
+		return err
 	}
 	result, err := prepared.Run(ctx, s)
 	guest.Close()
 	if err != nil {
-		return rootError(errors.Join(err, s.Leave()), "the next run in this root finds out how the turn ended, and finishes or takes back what it began")
+		return p.notEnded(s, err)
 	}
-	closed := rootError(s.Close(), "the turn has ended as it says; only that its session did is not on record")
+	closed := rootError(in.leave(s), "the turn has ended as it says; only that its session did is not on record")
 	var copied error
-	if output != "" {
-		if copied = copyOutput(root, result, output); copied != nil {
-			output = ""
+	if in.output != "" {
+		if copied = copyOutput(in.root, result, in.output); copied != nil {
+			in.output = ""
 		}
 	}
-	return cmp.Or(p.report(root, plane, result, output), copied, closed)
+	return cmp.Or(p.report(in, result), copied, closed)
 }
 
 // rootError gives the user a way out where the root could not be read or
@@ -441,20 +411,4 @@ func rootError(err error, hint string) error {
 		return err
 	}
 	return &failure{message: err.Error(), hint: hint, code: exitHost, err: err}
-}
-
-// identify makes the id and the seed of a new session. Where both its clock and
-// its seed are given they are what the session is, and its id is derived.
-func identify(asOf time.Time, seed []byte) (session.ID, []byte, error) {
-	if seed != nil && !asOf.IsZero() {
-		return session.Derive(asOf, seed), seed, nil
-	}
-	if seed == nil {
-		seed = make([]byte, 32)
-		if _, err := rand.Read(seed); err != nil {
-			return "", nil, fmt.Errorf("make a seed: %w", err)
-		}
-	}
-	id, err := session.NewID(time.Now(), rand.Reader)
-	return id, seed, err
 }

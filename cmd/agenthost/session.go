@@ -18,7 +18,7 @@ import (
 func (p *program) sessionCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "session",
-		Usage: "see which sessions there are",
+		Usage: "see, close and remove sessions",
 		Subcommands: []*cli.Command{
 			{
 				Name:  "list",
@@ -37,6 +37,8 @@ cannot be read is listed too, and the status is 4 then.`,
 single operation; verify checks the whole record.`,
 				Action: p.sessionShow,
 			},
+			p.sessionCloseCommand(),
+			p.sessionPruneCommand(),
 		},
 	}
 }
@@ -44,7 +46,17 @@ single operation; verify checks the whole record.`,
 // findSession is the session that was named by id, by the beginning of one, or
 // as @last.
 func findSession(root *session.Root, name string) (session.ID, string, error) {
-	id, plane, err := root.Find(name)
+	return found(root.Find(name))
+}
+
+// findOpen is findSession for who continues or closes one: @last is the open
+// session in which something happened last.
+func findOpen(root *session.Root, name string) (session.ID, string, error) {
+	return found(root.FindOpen(name))
+}
+
+// found gives the user a way out where a session was not found.
+func found(id session.ID, plane string, err error) (session.ID, string, error) {
 	var path *fs.PathError
 	switch {
 	case err == nil:
