@@ -2,8 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
@@ -25,15 +23,11 @@ type guest struct {
 // guest returns the compiled module of a package, compiling it if it must.
 // Whoever comes first compiles; others wait for it.
 func (r *Runner) guest(ctx context.Context, pkg *archive.Package, missing map[string]signature) (*guest, ledger.Hash, error) {
-	wasm, err := pkg.Module()
-	if err != nil {
-		return nil, ledger.Hash{}, err
-	}
-	sum := ledger.Sum(wasm)
+	sum := pkg.Guest.Module
 	for {
 		g, first := r.find(sum)
 		if first {
-			g.module, g.wasi, g.err = r.compile(ctx, pkg.Manifest.ID, wasm, missing)
+			g.module, g.wasi, g.err = r.compile(ctx, pkg, missing)
 			g.gaveUp = ctx.Err() != nil
 			r.publish(sum, g)
 			return g, sum, g.err
@@ -72,44 +66,28 @@ func (r *Runner) publish(sum ledger.Hash, g *guest) {
 	close(g.ready)
 }
 
-func (r *Runner) compile(ctx context.Context, id string, wasm []byte, missing map[string]signature) (wazero.CompiledModule, api.Module, error) {
-	started := func() {}
-	if tell := r.cfg.Compiling; tell != nil {
-		told := false
-		started = func() { told = true; tell(id, false) }
-		defer func() {
-			if told {
-				tell(id, true)
-			}
-		}()
-	}
-	module, err := r.load(ctx, wasm, started)
+func (r *Runner) compile(ctx context.Context, pkg *archive.Package, missing map[string]signature) (wazero.CompiledModule, api.Module, error) {
+	module, _, err := r.load(ctx, pkg)
 	if err != nil || len(missing) == 0 {
 		return module, nil, err
 	}
 	// The name is one that no guest can import: packages that do are refused.
-	wasi, err := r.instantiateWASI(ctx, abi.WASIModule+" of "+ledger.Sum(wasm).String(), missing)
+	wasi, err := r.instantiateWASI(ctx, abi.WASIModule+" of "+pkg.Guest.Module.String(), missing)
 	return module, wasi, err
 }
 
-// load gives the engine a module whose native code is in the cache. Where the
-// engine cannot take what it finds there, as after a crash of the machine, it is
-// made once more.
-func (r *Runner) load(ctx context.Context, wasm []byte, started func()) (wazero.CompiledModule, error) {
-	var failed error
-	for range 2 {
-		metered, err := r.cache.Module(ctx, wasm, started)
-		if err != nil {
-			return nil, err
-		}
-		module, err := r.runtime.CompileModule(ctx, metered)
-		if err == nil {
-			return module, nil
-		}
-		failed = fmt.Errorf("load the compiled module: %w", err)
-		if err := r.cache.Forget(wasm); err != nil {
-			return nil, errors.Join(failed, err)
+// load gives the engine the module of a package, and reports whether it had to be
+// compiled.
+func (r *Runner) load(ctx context.Context, pkg *archive.Package) (module wazero.CompiledModule, compiled bool, err error) {
+	started := func() {
+		compiled = true
+		if r.cfg.Compiling != nil {
+			r.cfg.Compiling(pkg.Manifest.ID, false)
 		}
 	}
-	return nil, failed
+	module, err = r.cache.Load(ctx, r.runtime, pkg.Guest.Module, pkg.Module, started)
+	if compiled && r.cfg.Compiling != nil {
+		r.cfg.Compiling(pkg.Manifest.ID, true)
+	}
+	return module, compiled, err
 }

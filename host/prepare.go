@@ -17,7 +17,6 @@ import (
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/gate"
-	"github.com/agenthost/agenthost/host/internal/meter"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
@@ -199,29 +198,19 @@ func (p *Prepared) prepare(ctx context.Context) error {
 	return err
 }
 
-// checkModule finds what of the module does not fit the limits or this host,
-// before it is compiled, and returns the functions of WASI that will answer
+// checkModule finds what of the module, as the package's reading found it, does
+// not fit the limits or this host, before it is compiled, and returns the functions of WASI that will answer
 // ENOSYS.
 func (p *Prepared) checkModule() (missing map[string]signature, err error) {
-	wasm, err := p.pkg.Module()
-	if err != nil {
-		return nil, err
-	}
-	module, err := meter.Inspect(wasm)
-	if err != nil {
-		return nil, err
-	}
-	if module.Memory == nil {
-		return nil, &RequestError{"the module has no memory of its own", "build it as a WASI command"}
-	}
-	if need := int64(module.Memory.Min) << 16; need > int64(p.limits.Memory) {
+	guest := p.pkg.Guest
+	if guest.Memory > p.limits.Memory {
 		return nil, &RequestError{
-			fmt.Sprintf("the module needs %s of memory and the limit is %s", archive.Size(need), p.limits.Memory),
+			fmt.Sprintf("the module needs %s of memory and the limit is %s", guest.Memory, p.limits.Memory),
 			"raise limits.memory in the manifest, or the host's ceiling in the policy",
 		}
 	}
 	missing = map[string]signature{}
-	for _, imp := range module.Imports {
+	for _, imp := range guest.Imports {
 		if _, known := abi.Lookup(imp.Module, imp.Name); known {
 			continue
 		}

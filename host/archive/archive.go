@@ -49,13 +49,16 @@ func (e *PackageError) Error() string {
 // OpenPath opens whatever runs: a packed package, a folder with a manifest, or a
 // single WebAssembly module. Content decides, never the name's ending. What is
 // none of these is a *PackageError that says what it is instead.
-func OpenPath(path string) (*Package, error) {
+func OpenPath(path string) (*Package, error) { return openPath(path, nil) }
+
+// openPath is OpenPath; cached may be nil.
+func openPath(path string, cached *Cache) (*Package, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
 	}
 	if info.IsDir() {
-		return FromFolder(path)
+		return fromFolder(path, cached)
 	}
 	if !info.Mode().IsRegular() {
 		return nil, &PackageError{What: path + " is neither a file nor a folder", Hint: "name a package, its folder, or a WebAssembly module"}
@@ -71,11 +74,14 @@ func OpenPath(path string) (*Package, error) {
 		return nil, err
 	}
 	start = start[:n]
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
 	switch {
 	case bytes.HasPrefix(start, []byte("\x1f\x8b")):
-		return ReadFile(path)
+		return readFile(f, cached)
 	case bytes.HasPrefix(start, []byte("\x00asm")):
-		return FromModule(path)
+		return fromModule(f, cached)
 	}
 	what, hint := recognize(start)
 	return nil, &PackageError{What: filepath.Base(path) + " is " + what, Hint: hint}

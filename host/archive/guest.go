@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/internal/meter"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // What to build, said wherever a module was built for something else.
@@ -24,8 +25,23 @@ func CheckModule(wasm []byte, e Entry) error {
 	return err
 }
 
-// inspectModule is CheckModule, and gives what was found.
-func inspectModule(wasm []byte, e Entry) (*meter.Module, error) {
+// Guest is what the module of a package declares, as far as a host must know it
+// before it runs.
+type Guest struct {
+	Module  ledger.Hash `json:"module"`            // of its bytes
+	Memory  Size        `json:"memory,omitempty"`  // of its own memory as it begins
+	Imports []Import    `json:"imports,omitempty"` // functions, of WASI and of the guest contract
+}
+
+// Import is a function a guest wants from its host.
+type Import struct {
+	Module string `json:"module"`
+	Name   string `json:"name"`
+	Type   string `json:"type"` // as "(i32, i64) -> i32"
+}
+
+// inspectModule is CheckModule, and gives what was found but for the digest.
+func inspectModule(wasm []byte, e Entry) (*Guest, error) {
 	c := moduleCheck{where: fmt.Sprintf("module %q", e.Module), enosys: e.UnknownImports == UnknownENOSYS}
 	m, err := meter.Inspect(wasm)
 	if err != nil {
@@ -37,7 +53,14 @@ func inspectModule(wasm []byte, e Entry) (*meter.Module, error) {
 	if err := c.exports(m.Exports); err != nil {
 		return nil, err
 	}
-	return m, nil
+	g := &Guest{}
+	if m.Memory != nil {
+		g.Memory = Size(m.Memory.Min) * wasmPage
+	}
+	for _, i := range m.Imports {
+		g.Imports = append(g.Imports, Import{i.Module, i.Name, i.Type})
+	}
+	return g, nil
 }
 
 type moduleCheck struct {

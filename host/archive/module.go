@@ -20,14 +20,30 @@ func FromModule(path string) (*Package, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return fromModule(f, nil)
+}
+
+// fromModule is FromModule of a file that is open; cached may be nil.
+func fromModule(f *os.File, cached *Cache) (*Package, error) {
 	wasm, err := io.ReadAll(io.LimitReader(f, maxUnpacked+1))
 	if err != nil {
 		return nil, err
 	}
-	name := filepath.Base(path)
-	p, err := fromWasm(strings.TrimSuffix(name, filepath.Ext(name)), wasm)
+	base := filepath.Base(f.Name())
+	name := strings.TrimSuffix(base, filepath.Ext(base))
+	k := newKey("module", localID(name))
+	if cached != nil {
+		k.Write(wasm)
+		if p := cached.find(k.String()); p != nil {
+			return p, nil
+		}
+	}
+	p, err := fromWasm(name, wasm)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", base, err)
+	}
+	if cached != nil {
+		cached.keep(k.String(), p)
 	}
 	return p, nil
 }

@@ -112,15 +112,30 @@ func pack(w io.Writer, dir string, o PackOptions, leaveOut []os.FileInfo) (*Pack
 }
 
 // FromFolder gives the package that Pack would make of dir.
-func FromFolder(dir string) (*Package, error) {
+func FromFolder(dir string) (*Package, error) { return fromFolder(dir, nil) }
+
+// fromFolder is FromFolder; cached may be nil. The manifest with its list of
+// files says all that is in the package, so it is what the cache knows it by.
+func fromFolder(dir string, cached *Cache) (*Package, error) {
 	s, err := newSource(dir, PackOptions{}, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer s.root.Close()
-	return readWhile(func(r io.Reader) (*Package, error) {
+	k := newKey("folder")
+	if cached != nil {
+		k.Write(s.encoded)
+		if p := cached.find(k.String()); p != nil {
+			return p, nil
+		}
+	}
+	p, err := readWhile(func(r io.Reader) (*Package, error) {
 		return readTar(r, defaultBounds())
 	}, s.writeTar)
+	if err == nil && cached != nil {
+		cached.keep(k.String(), p)
+	}
+	return p, err
 }
 
 // errStopped is what a writer gets when its reader has given up.

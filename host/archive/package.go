@@ -18,12 +18,18 @@ type Package struct {
 	Manifest Manifest    // not to be changed
 	Digest   ledger.Hash // SHA-256 of the uncompressed tar: the package's identity
 	Size     int64       // bytes of the uncompressed tar
+	Guest    *Guest      // what its module declares, nil for a library; not to be changed
 
 	entries map[string]entry  // files and folders by name; "." is the top
 	folders map[string][]Info // what each folder holds, sorted by bytes
 
 	mu      sync.Mutex
 	content *store // nil once closed
+	base    int64  // where offsets begin in it
+
+	// Of a package from a cache:
+	from      string          // the entry
+	unchecked map[string]bool // files that were not yet held against their digests
 }
 
 // Info describes a file or folder of a package.
@@ -61,7 +67,8 @@ func (p *Package) List(folder string) ([]Info, error) {
 }
 
 // Open gives the content of a file, the manifest's too. It fails with
-// os.ErrNotExist, for a folder too, and once the package is closed.
+// os.ErrNotExist, for a folder too, once the package is closed, and where it
+// comes from a cache that was damaged.
 func (p *Package) Open(name string) (*io.SectionReader, error) {
 	e, ok := p.entries[name]
 	if !ok || e.Folder {
@@ -72,7 +79,13 @@ func (p *Package) Open(name string) (*io.SectionReader, error) {
 	if p.content == nil {
 		return nil, errClosed
 	}
-	return io.NewSectionReader(p.content.reader(), e.offset, e.Size), nil
+	if p.unchecked[name] {
+		if err := p.verify(e); err != nil {
+			return nil, err
+		}
+		delete(p.unchecked, name)
+	}
+	return io.NewSectionReader(p.content.reader(), p.base+e.offset, e.Size), nil
 }
 
 // Module gives the bytes of the guest. A library has none: a *PackageError.

@@ -28,9 +28,18 @@ func ReadFile(path string) (*Package, error) {
 		return nil, err
 	}
 	defer f.Close()
-	p, err := Read(f)
+	return readFile(f, nil)
+}
+
+// readFile is ReadFile of a file that is open; cached may be nil.
+func readFile(f *os.File, cached *Cache) (p *Package, err error) {
+	if cached != nil {
+		p, err = cached.readKept(f)
+	} else {
+		p, err = Read(f)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Base(path), err)
+		return nil, fmt.Errorf("%s: %w", filepath.Base(f.Name()), err)
 	}
 	return p, nil
 }
@@ -234,14 +243,14 @@ func (p *Package) checkEntry() error {
 	if err != nil {
 		return err
 	}
-	m, err := inspectModule(module, *e)
-	if err != nil {
+	if p.Guest, err = inspectModule(module, *e); err != nil {
 		return err
 	}
-	if most := p.Manifest.Limits.Memory; most != 0 && m.Memory != nil && int64(m.Memory.Min)*wasmPage > int64(most) {
+	p.Guest.Module = p.entries[e.Module].SHA256
+	if most := p.Manifest.Limits.Memory; most != 0 && p.Guest.Memory > most {
 		return &ManifestError{
 			Where: "limits.memory",
-			What:  fmt.Sprintf("%s, but the module begins with %s", most, Size(int64(m.Memory.Min)*wasmPage)),
+			What:  fmt.Sprintf("%s, but the module begins with %s", most, p.Guest.Memory),
 			Hint:  "raise it, or build the module with less memory",
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/agenthost/agenthost/host/internal/cache"
 )
 
 // noChildren fails if a child of this process still runs.
@@ -56,7 +58,7 @@ func TestUnsafeFolders(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := OpenCache(t.Context(), dir, roomy)
-			var unsafe *UnsafeCacheError
+			var unsafe *cache.UnsafeError
 			if !errors.As(err, &unsafe) {
 				t.Fatalf("got %v, want that it is unsafe", err)
 			}
@@ -88,8 +90,9 @@ func TestFullDisk(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	load := loader(t, c)
 	wasm := slow(100)
-	_, err = c.Module(t.Context(), wasm, nil)
+	err = load(t.Context(), wasm, nil)
 	if err == nil || err.Error() != "write the cache: no space left on device" {
 		t.Errorf("got %v", err)
 	}
@@ -99,16 +102,16 @@ func TestFullDisk(t *testing.T) {
 	if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_REMOUNT, "size=64m"); err != nil {
 		t.Skipf("making the disk larger: %v", err)
 	}
-	if _, err := c.Module(t.Context(), wasm, nil); err != nil {
+	if err := load(t.Context(), wasm, nil); err != nil {
 		t.Errorf("with room: %v", err)
 	}
 	if err := syscall.Mount("none", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Skipf("making the disk read-only: %v", err)
 	}
-	if _, err := c.Module(t.Context(), wasm, nil); err != nil {
+	if err := load(t.Context(), wasm, nil); err != nil {
 		t.Errorf("what is there cannot be read from a read-only disk: %v", err)
 	}
-	if _, err := c.Module(t.Context(), slow(3), nil); err == nil || !strings.HasPrefix(err.Error(), "write the cache: ") {
+	if err := load(t.Context(), slow(3), nil); err == nil || !strings.HasPrefix(err.Error(), "write the cache: ") {
 		t.Errorf("got %v", err)
 	}
 }

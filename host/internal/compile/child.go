@@ -3,8 +3,6 @@ package compile
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -20,6 +18,7 @@ import (
 
 	"github.com/tetratelabs/wazero"
 
+	"github.com/agenthost/agenthost/host/internal/cache"
 	"github.com/agenthost/agenthost/host/internal/meter"
 )
 
@@ -30,7 +29,7 @@ const Command = "__compile"
 
 // handshake is the child's first line. A program that does not hand over to
 // Child prints something else.
-const handshake = "agenthost compile 2\n"
+const handshake = "agenthost compile 3\n"
 
 // envChild is set for the child. A program that does not hand over to Child runs
 // as it always does, and would start children without end if it could.
@@ -46,7 +45,7 @@ var (
 
 // inChild validates, meters and compiles wasm in a child process, and keeps what
 // comes of it under key.
-func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, error) {
+func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) (*entry, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program to compile with: %w", err)
@@ -55,7 +54,12 @@ func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, e
 	if os.Getenv(envChild) != "" {
 		return nil, fmt.Errorf("compile in a child: %s %w", name, errNoHelper)
 	}
-	made, err := os.MkdirTemp(filepath.Join(c.dir, nativeDir), newPrefix)
+	for _, part := range []string{modulesDir, nativeDir} {
+		if _, err := cache.Sweep(filepath.Join(c.dir, part), time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	made, err := os.MkdirTemp(filepath.Join(c.dir, nativeDir), cache.NewPrefix)
 	if err != nil {
 		return nil, fmt.Errorf("write the cache: %w", err)
 	}
@@ -85,7 +89,7 @@ func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, e
 	case !stdout.started():
 		return nil, fmt.Errorf("compile in a child: %s %w%s", name, errNoHelper, because(err, stderr.text()))
 	}
-	a, module, err := parse(stdout.data())
+	a, outline, err := parse(stdout.data())
 	switch {
 	case err != nil:
 		return nil, &ModuleError{StageBounds, fmt.Sprintf("the compiler ended while it worked on it: out of memory (%d MiB), or by a fault of the module", c.bounds.Memory>>20)}
@@ -97,7 +101,7 @@ func (c *Cache) inChild(ctx context.Context, key string, wasm []byte) ([]byte, e
 	if err := c.keep(key, made, a.Native, stdout.data()); err != nil {
 		return nil, fmt.Errorf("write the cache: %w", err)
 	}
-	return module, nil
+	return &entry{a, outline}, nil
 }
 
 // cpuSeconds is how much processor time a child gets: so much that the clock on
@@ -177,9 +181,8 @@ func Child(args []string, stdin io.Reader, stdout io.Writer) int {
 		return 1
 	}
 	io.WriteString(stdout, handshake)
-	metered, a := prepare(context.Background(), args[0], stdin)
-	sum := sha256.Sum256(metered)
-	a.Size, a.SHA256 = len(metered), hex.EncodeToString(sum[:])
+	outline, a := prepare(context.Background(), args[0], stdin)
+	a.Size, a.CRC32C = len(outline), checksum(outline)
 	line, err := json.Marshal(a)
 	if err != nil {
 		return 1
@@ -187,7 +190,7 @@ func Child(args []string, stdin io.Reader, stdout io.Writer) int {
 	if _, err := stdout.Write(append(line, '\n')); err != nil {
 		return 1
 	}
-	if _, err := stdout.Write(metered); err != nil {
+	if _, err := stdout.Write(outline); err != nil {
 		return 1
 	}
 	return 0
@@ -196,7 +199,8 @@ func Child(args []string, stdin io.Reader, stdout io.Writer) int {
 // prepare validates a module as it is, meters it, and compiles the result into
 // a folder, which validates it again. A module that is invalid because it names
 // a global that does not exist would become valid once the meter's global is
-// appended: hence the order.
+// appended: hence the order. It returns the outline of the metered module, under
+// whose name the native code is filed.
 func prepare(ctx context.Context, dir string, stdin io.Reader) ([]byte, answer) {
 	wasm, err := io.ReadAll(stdin)
 	if err != nil {
@@ -211,17 +215,54 @@ func prepare(ctx context.Context, dir string, stdin io.Reader) ([]byte, answer) 
 	if err != nil {
 		return nil, answer{Stage: StageMeter, Reason: err.Error()}
 	}
-	var disk *fs.PathError
-	if err := compileInto(ctx, dir, metered); errors.As(err, &disk) {
-		return nil, answer{Stage: stageHost, Reason: disk.Err.Error()}
-	} else if err != nil {
-		return nil, answer{Stage: StageCompile, Reason: "it does not compile: " + err.Error()}
-	}
-	native, err := filesIn(dir)
+	outline, err := outlineOf(metered)
 	if err != nil {
 		return nil, answer{Stage: stageHost, Reason: err.Error()}
 	}
-	return metered, answer{Native: native}
+	a := compileAs(ctx, dir, metered, outline)
+	return outline, a
+}
+
+// compileAs has the engine file the native code of a module in a folder, under
+// the name of its outline.
+func compileAs(ctx context.Context, dir string, metered, outline []byte) answer {
+	code := filepath.Join(dir, "code")
+	var disk *fs.PathError
+	err := compileInto(ctx, code, metered)
+	if err == nil {
+		err = compileInto(ctx, dir, outline)
+	}
+	if errors.As(err, &disk) {
+		return answer{Stage: stageHost, Reason: disk.Err.Error()}
+	} else if err != nil {
+		return answer{Stage: StageCompile, Reason: "it does not compile: " + err.Error()}
+	}
+	real, err1 := onlyFile(code)
+	name, err2 := onlyFile(filepath.Join(dir, filepath.Dir(real)))
+	name = filepath.Join(filepath.Dir(real), name)
+	if err := errors.Join(err1, err2); err != nil {
+		return answer{Stage: stageHost, Reason: err.Error()}
+	}
+	info, err := os.Stat(filepath.Join(code, real))
+	if err == nil {
+		err = os.Rename(filepath.Join(code, real), filepath.Join(dir, name))
+	}
+	if err != nil {
+		return answer{Stage: stageHost, Reason: err.Error()}
+	}
+	return answer{Native: name, NativeSize: info.Size()}
+}
+
+// onlyFile is the name of the one file in a folder or beneath it.
+func onlyFile(dir string) (string, error) {
+	names, err := filesIn(dir)
+	if err == nil && len(names) != 1 {
+		err = fmt.Errorf("the compiler filed %d modules of 1", len(names))
+	}
+	if err != nil {
+		return "", err
+	}
+	return names[0], nil
 }
 
 // compileInto has the engine file the native code of a module in a folder.

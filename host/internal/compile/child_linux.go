@@ -2,7 +2,6 @@ package compile
 
 import (
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"runtime"
@@ -45,9 +44,4 @@ func confineSelf(memory int64, cpuSeconds int) error {
 	// Without /proc being writable the bound above is all there is.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	return nil
-}
-
-func ownedByUser(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && int(st.Uid) == os.Geteuid()
 }

@@ -7,7 +7,8 @@
 // itself only ever decodes what a child survived.
 //
 // The cache holds native code that will be executed. It is trusted, belongs to
-// the user alone, and is refused otherwise.
+// the user alone, and is refused otherwise. So what a child found out is not
+// found out again: see outlineOf.
 package compile
 
 import (
@@ -19,7 +20,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"time"
 
@@ -27,6 +27,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/agenthost/agenthost/host/internal/cache"
 	"github.com/agenthost/agenthost/host/internal/meter"
 )
 
@@ -50,7 +51,7 @@ type Bounds struct {
 	Module int64         // bytes of the module
 }
 
-// A Cache keeps metered modules and their native code in a folder. It is safe
+// A Cache keeps the outlines of metered modules and their native code in a folder. It is safe
 // for concurrent use, also by several processes.
 type Cache struct {
 	dir    string
@@ -65,20 +66,14 @@ type Cache struct {
 const (
 	modulesDir = "modules" // an entry for each module: see entry
 	nativeDir  = "native"  // wazero's own cache
-	newPrefix  = ".new-"   // what is being made, in either
 )
 
 // OpenCache opens the cache in a folder, which is made if it is absent. It
 // fails if the folder is not the user's own or others may enter it
-// (*[UnsafeCacheError]).
+// (*[cache.UnsafeError]).
 func OpenCache(ctx context.Context, dir string, bounds Bounds) (*Cache, error) {
-	for _, d := range []string{dir, filepath.Join(dir, modulesDir), filepath.Join(dir, nativeDir)} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return nil, fmt.Errorf("make the cache: %w", err)
-		}
-		if err := private(d); err != nil {
-			return nil, err
-		}
+	if err := cache.Open(dir, modulesDir, nativeDir); err != nil {
+		return nil, err
 	}
 	c := &Cache{dir: dir, bounds: bounds, busy: map[string]chan struct{}{}}
 	var err error
@@ -94,7 +89,7 @@ func OpenCache(ctx context.Context, dir string, bounds Bounds) (*Cache, error) {
 func (c *Cache) engineOf(ctx context.Context) (string, error) {
 	dir, err := os.MkdirTemp("/dev/shm", "agenthost-") // wazero syncs what it files, which takes long on a disk
 	if err != nil {
-		dir, err = os.MkdirTemp(filepath.Join(c.dir, nativeDir), newPrefix)
+		dir, err = os.MkdirTemp(filepath.Join(c.dir, nativeDir), cache.NewPrefix)
 	}
 	if err != nil {
 		return "", fmt.Errorf("write the cache: %w", err)
@@ -103,35 +98,12 @@ func (c *Cache) engineOf(ctx context.Context) (string, error) {
 	if err := compileInto(ctx, dir, []byte("\x00asm\x01\x00\x00\x00")); err != nil {
 		return "", fmt.Errorf("start the compiler: %w", err)
 	}
-	names, err := filesIn(dir)
-	if err != nil || len(names) != 1 {
-		return "", fmt.Errorf("start the compiler: it filed %d modules of 1: %w", len(names), err)
-	}
-	sum := sha256.Sum256([]byte(names[0]))
-	return hex.EncodeToString(sum[:8]), nil
-}
-
-// An UnsafeCacheError says why a folder cannot hold trusted code.
-type UnsafeCacheError struct{ Dir, Why string }
-
-func (e *UnsafeCacheError) Error() string {
-	return fmt.Sprintf("the cache folder %s %s; it holds code that is executed", e.Dir, e.Why)
-}
-
-func private(dir string) error {
-	info, err := os.Lstat(dir)
+	name, err := onlyFile(dir)
 	if err != nil {
-		return fmt.Errorf("examine the cache: %w", err)
+		return "", fmt.Errorf("start the compiler: %w", err)
 	}
-	switch {
-	case !info.IsDir():
-		return &UnsafeCacheError{dir, "is not a folder"}
-	case !ownedByUser(info):
-		return &UnsafeCacheError{dir, "belongs to another user"}
-	case info.Mode().Perm()&0o077 != 0:
-		return &UnsafeCacheError{dir, fmt.Sprintf("can be entered by others (mode %04o)", info.Mode().Perm())}
-	}
-	return nil
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:8]), nil
 }
 
 // Native returns wazero's cache of native code, which lies in c.
@@ -159,22 +131,55 @@ const (
 
 func (e *ModuleError) Error() string { return "the module cannot be run: " + e.Reason }
 
-// Module returns the metered form of a module, whose native code is in the
-// cache. Where it is not, started is called and a child makes both. The error is
-// a *[ModuleError] where the module is at fault, or the context's.
-func (c *Cache) Module(ctx context.Context, wasm []byte, started func()) ([]byte, error) {
-	if int64(len(wasm)) > c.bounds.Module {
-		return nil, &ModuleError{StageBounds, fmt.Sprintf("it has %d bytes, more than the %d this host takes", len(wasm), c.bounds.Module)}
-	}
-	key := c.key(wasm)
+// errReplaced is why a module that was loaded is not used.
+var errReplaced = errors.New("its native code was replaced meanwhile")
+
+// Load gives the engine a module, which is known by its digest and whose native
+// code is in the cache. Where it is not, started is called and a child makes it
+// of what read returns. Where the engine cannot take what it finds there, as
+// after a crash of the machine, it is made once more. The error is a
+// *[ModuleError] where the module is at fault, or the context's.
+//
+// runtime must have the cache's own [Cache.Native].
+func (c *Cache) Load(ctx context.Context, runtime wazero.Runtime, sum [sha256.Size]byte, read func() ([]byte, error), started func()) (wazero.CompiledModule, error) {
+	key := c.key(sum)
 	release, err := c.acquire(ctx, key)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	e, err := c.load(key)
-	if err != nil || e != nil {
-		return e, err
+	var failed error
+	for range 2 {
+		e, err := c.load(key)
+		if err == nil && e == nil {
+			e, err = c.make(ctx, key, sum, read, started)
+		}
+		if err != nil {
+			return nil, err
+		}
+		module, err := c.give(ctx, runtime, e)
+		if err == nil {
+			return module, nil
+		}
+		failed = fmt.Errorf("load the compiled module: %w", err)
+		if err := c.forget(key, e); err != nil {
+			return nil, errors.Join(failed, err)
+		}
+	}
+	return nil, failed
+}
+
+// make compiles a module in a child.
+func (c *Cache) make(ctx context.Context, key string, sum [sha256.Size]byte, read func() ([]byte, error), started func()) (*entry, error) {
+	wasm, err := read()
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(wasm)) > c.bounds.Module {
+		return nil, &ModuleError{StageBounds, fmt.Sprintf("it has %d bytes, more than the %d this host takes", len(wasm), c.bounds.Module)}
+	}
+	if sha256.Sum256(wasm) != sum {
+		return nil, errors.New("compile the module: it is not the one its digest names")
 	}
 	if started != nil {
 		started()
@@ -182,19 +187,40 @@ func (c *Cache) Module(ctx context.Context, wasm []byte, started func()) ([]byte
 	return c.inChild(ctx, key, wasm)
 }
 
-// Forget drops what the cache has of a module: the engine could not load it, as
-// after a crash that left a file half written.
-func (c *Cache) Forget(wasm []byte) error {
-	err := os.Remove(c.entryPath(c.key(wasm)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+// give has the engine load an entry. Should the native code be gone by then, the
+// engine compiles the outline in its place and files that: it is quick and
+// harmless, but no agent, so the file must be the same one after as before.
+func (c *Cache) give(ctx context.Context, runtime wazero.Runtime, e *entry) (wazero.CompiledModule, error) {
+	native := filepath.Join(c.dir, nativeDir, e.Native)
+	before, err := os.Lstat(native)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	module, err := runtime.CompileModule(ctx, e.outline)
+	if err != nil {
+		return nil, err
+	}
+	after, err := os.Lstat(native)
+	if err != nil || !os.SameFile(before, after) || before.Size() != e.NativeSize || after.Size() != e.NativeSize {
+		return nil, errors.Join(errReplaced, module.Close(ctx))
+	}
+	return module, nil
 }
 
-func (c *Cache) key(wasm []byte) string {
-	sum := sha256.Sum256(wasm)
-	return hex.EncodeToString(sum[:]) + "-m" + strconv.Itoa(meter.Version) + "-" + c.engine
+// forget drops an entry and its native code.
+func (c *Cache) forget(key string, e *entry) error {
+	for _, path := range []string{c.entryPath(key), filepath.Join(c.dir, nativeDir, e.Native)} {
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// key names an entry: the module, what the meter makes of it, what an entry is,
+// and the engine.
+func (c *Cache) key(sum [sha256.Size]byte) string {
+	return fmt.Sprintf("%x-m%d.%d-%s", sum, meter.Version, entryVersion, c.engine)
 }
 
 // acquire waits until no other goroutine compiles the module of that key.

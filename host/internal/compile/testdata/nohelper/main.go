@@ -4,9 +4,12 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/tetratelabs/wazero"
 
 	"github.com/agenthost/agenthost/host/internal/compile"
 )
@@ -18,7 +21,9 @@ func main() {
 	ctx := context.Background()
 	cache, err := compile.OpenCache(ctx, os.Args[1], compile.Bounds{Time: time.Minute, Memory: 1 << 30, Module: 1 << 20})
 	if err == nil {
-		_, err = cache.Module(ctx, []byte("\x00asm\x01\x00\x00\x00"), nil)
+		wasm := []byte("\x00asm\x01\x00\x00\x00")
+		engine := wazero.NewRuntimeWithConfig(ctx, compile.Runtime())
+		_, err = cache.Load(ctx, engine, sha256.Sum256(wasm), func() ([]byte, error) { return wasm, nil }, nil)
 	}
 	fmt.Println(err)
 }
