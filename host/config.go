@@ -15,8 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
@@ -43,9 +41,9 @@ const Engine = "wazero-compiler"
 
 // A Config configures a [Runner]. The zero Config is valid and strict.
 type Config struct {
-	// CacheDir is the folder of compiled modules. It holds code that is
-	// executed, must belong to the user alone, and is made if absent. Empty
-	// means agenthost in the user's cache folder.
+	// CacheDir is the folder of compiled modules, as [Cache.Dir]. It holds
+	// code that is executed, must belong to the user alone, and is made if
+	// absent. Empty means that of [CacheDir].
 	CacheDir string
 
 	// Ceilings bound every turn. A manifest only lowers them. Zero members
@@ -182,11 +180,7 @@ func (c Config) cacheDir() (string, error) {
 	if c.CacheDir != "" {
 		return c.CacheDir, nil
 	}
-	dir, err := os.UserCacheDir()
-	if err != nil {
-		return "", &RequestError{"there is no folder for compiled modules: " + err.Error(), "set XDG_CACHE_HOME or HOME to a folder of yours"}
-	}
-	return filepath.Join(dir, "agenthost"), nil
+	return CacheDir()
 }
 
 // Helper does the work of a child if this process was started as one. It must be

@@ -54,6 +54,7 @@ func (p *program) commands() []*cli.Command {
 		p.ledgerCommand(),
 		p.packageCommand(),
 		p.policyCommand(),
+		p.cacheCommand(),
 		p.schemaCommand(),
 	}
 }

@@ -86,13 +86,17 @@ func (p *program) runTurn(c *cli.Context) error {
 	if in.seed, err = seedOf(c.String("seed")); err != nil {
 		return err
 	}
-	pkg, err := openAgent(c.Args().First())
+	cache, err := openCache()
+	if err != nil {
+		return err
+	}
+	pkg, err := openAgent(cache, c.Args().First())
 	if err != nil {
 		return err
 	}
 	defer pkg.Close()
 	for _, name := range c.StringSlice("library") {
-		lib, err := archive.OpenPath(name)
+		lib, err := cache.OpenPackage(name)
 		if err != nil {
 			return openLibraryError(name, err)
 		}
@@ -127,12 +131,12 @@ func (p *program) runTurn(c *cli.Context) error {
 		return err
 	}
 	turn.Protected = protectedBy(root)
-	return p.runIn(ctx, in, pkg, turn)
+	return p.runIn(ctx, in, cache, pkg, turn)
 }
 
 // openAgent opens the package to run.
-func openAgent(name string) (*archive.Package, error) {
-	pkg, err := archive.OpenPath(name)
+func openAgent(cache *host.Cache, name string) (*archive.Package, error) {
+	pkg, err := cache.OpenPackage(name)
 	if !errors.Is(err, fs.ErrNotExist) || archive.CheckID("PKG", name) != nil {
 		if err != nil {
 			return nil, openError(name, err)
@@ -357,19 +361,12 @@ func (p *program) ask(ctx context.Context, pkg *archive.Package) (bool, error) {
 
 // runIn prepares the turn, opens a session for it where there is none to continue,
 // runs it, and tells how it went.
-func (p *program) runIn(ctx context.Context, in place, pkg *archive.Package, turn host.Turn) error {
+func (p *program) runIn(ctx context.Context, in place, cache *host.Cache, pkg *archive.Package, turn host.Turn) error {
 	guest := p.term.guest()
 	turn.Stderr = guest
-	runner, err := host.NewRunner(ctx, host.Config{Compiling: func(id string, done bool) {
-		if !done {
-			p.term.progress("compiling %s, once …", id)
-		}
-	}})
-	switch {
-	case errors.Is(err, errors.ErrUnsupported):
+	runner, err := p.newRunner(ctx, cache)
+	if err != nil {
 		return err
-	case err != nil:
-		return rootError(err, "compiled modules are kept in the user's cache folder, which must be yours alone; XDG_CACHE_HOME names another one")
 	}
 	defer runner.Close(context.WithoutCancel(ctx))
 	prepared, err := runner.Prepare(ctx, pkg, turn)

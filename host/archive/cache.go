@@ -166,24 +166,29 @@ func openKept(f *os.File) (*Package, error) {
 
 // keep writes an entry for a package that was just read. Where that fails there
 // is none: the package is in memory and whole, and the next run tries again.
-func (c *Cache) keep(k string, p *Package) {
+func (c *Cache) keep(k string, p *Package) { p.notKept = c.write(k, p) }
+
+func (c *Cache) write(k string, p *Package) error {
 	manifest := p.entries[ManifestName]
 	data := make([]byte, manifest.Size)
 	if _, err := p.content.reader().ReadAt(data, manifest.offset); err != nil && err != io.EOF {
-		return
+		return err
 	}
 	head, err := json.Marshal(kept{
 		ID: p.Manifest.ID, Version: p.Manifest.Version, SHA256: p.Digest, Size: p.Size, Manifest: manifest.Size,
 		CRC32C: crc32.Checksum(data, castagnoli()), Content: p.content.size, Guest: p.Guest,
 	})
-	if err != nil || len(head) > maxHead {
-		return
+	if err != nil {
+		return err
+	}
+	if len(head) > maxHead {
+		return errors.New("its module has too many imports")
 	}
 	if _, err := cache.Sweep(c.dir, time.Now()); err != nil {
-		return
+		return err
 	}
 	head = append(head, '\n')
-	_ = cache.Store(filepath.Join(c.dir, k), func(w io.Writer) error {
+	return cache.Store(filepath.Join(c.dir, k), func(w io.Writer) error {
 		if _, err := fmt.Fprintf(w, "%x %s", crc(head), head); err != nil {
 			return err
 		}
@@ -195,7 +200,7 @@ func (c *Cache) keep(k string, p *Package) {
 // readKept reads a packed package with a cache. The file is read once where the
 // package is in the cache, else twice, and the key is taken of the very bytes
 // that were unpacked.
-func (c *Cache) readKept(f *os.File) (*Package, error) {
+func (c *Cache) readKept(f io.ReadSeeker) (*Package, error) {
 	k := newKey("archive")
 	if _, err := io.Copy(k, f); err != nil {
 		return nil, fmt.Errorf("read package: %w", err)
@@ -214,6 +219,10 @@ func (c *Cache) readKept(f *os.File) (*Package, error) {
 	c.keep(k.String(), p)
 	return p, nil
 }
+
+// NotKept is why a package that was opened with a cache is not in it; nil if it
+// is.
+func (p *Package) NotKept() error { return p.notKept }
 
 // verify holds a file that came from the cache against its digest.
 func (p *Package) verify(e entry) error {

@@ -27,7 +27,8 @@ type Package struct {
 	content *store // nil once closed
 	base    int64  // where offsets begin in it
 
-	// Of a package from a cache:
+	// Of a package that was opened with a cache:
+	notKept   error
 	from      string          // the entry
 	unchecked map[string]bool // files that were not yet held against their digests
 }

@@ -81,9 +81,18 @@ func Store(path string, write func(io.Writer) error) error {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Close()); err != nil {
-		return err
+		return unnamed(err)
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// unnamed is an error without the name of a file that was never to be seen.
+func unnamed(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // Used notes that a file was of use, to the hour.
