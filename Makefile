@@ -12,7 +12,7 @@ VET      := $(GO) vet -stdmethods=false
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build race lint fmt fuzz bench golden guests cross check
+.PHONY: help demo test build race lint fmt fuzz bench golden guests clang cross check
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -53,13 +53,23 @@ bench: ## run all benchmarks COUNT times (6)
 golden: ## accept what the commands print now as the expected texts; read the diff before committing it
 	$(GO) test ./cmd/agenthost -run='^TestScript$$' -update
 
-guests: ## build the agents of examples/ to build/guests
+guests: ## build the agents of examples/ to build/guests; those in C where there is a clang for it
 	@mkdir -p build/guests
 	@for main in examples/*/main.go; do \
 		dir=$$(dirname "$$main"); \
 		echo "build/guests/$$(basename "$$dir").wasm"; \
 		GOOS=wasip1 GOARCH=wasm $(GO) build -trimpath -ldflags='-s -w' -o "build/guests/$$(basename "$$dir").wasm" "./$$dir" || exit 1; \
 	done
+	@cc=$$(sh examples/wasi-cc.sh) || { for dir in examples/*/*.c; do echo "skipped: $$dir"; done; exit 0; }; \
+	for source in examples/*/*.c; do \
+		wasm=build/guests/$$(basename "$$(dirname "$$source")").wasm; \
+		echo "$$wasm"; \
+		"$$cc" --target=wasm32-wasi -O2 -s "$$source" -o "$$wasm" || exit 1; \
+	done
+
+clang: ## install what builds agents in C (on Debian, as root)
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32
 
 cross: ## build and vet for the other platforms
 	@for platform in linux/arm64 darwin/arm64 windows/amd64; do \
@@ -67,6 +77,8 @@ cross: ## build and vet for the other platforms
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./... || exit 1; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(VET) ./... || exit 1; \
 	done
+	@echo wasip1/wasm
+	@GOOS=wasip1 GOARCH=wasm $(VET) ./guest-sdk/... ./examples/... ./testdata/guests/...
 
 check: ## everything that must pass before a change lands
 	@sh .ci/steps lint test race cross fuzz
