@@ -120,7 +120,7 @@ func scriptDisk(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptCondition tells whether [disk] holds: this process may mount
-// filesystems.
+// filesystems; and [clang]: there is one that builds agents in C.
 var scriptCondition = func() func(string) (bool, error) {
 	mounts := sync.OnceValue(func() bool {
 		dir, err := os.MkdirTemp("", "agenthost-disk-")
@@ -131,8 +131,12 @@ var scriptCondition = func() func(string) (bool, error) {
 		return mountMemory(dir, "size=1m") == nil && unmount(dir) == nil
 	})
 	return func(cond string) (bool, error) {
-		if cond == "disk" {
+		switch cond {
+		case "disk":
 			return mounts(), nil
+		case "clang":
+			_, err := wasiCC()
+			return err == nil, nil
 		}
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

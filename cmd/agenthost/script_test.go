@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 //	module FILE [MODULE.FUNCTION…]  writes a WebAssembly command with these imports that does nothing
 //	readme LANGUAGE FILE            writes the first block of that language in README.md to FILE
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
+//	build DIR FILE                  builds the agent in that folder of this tree; one in C only where [clang]
+//	documented DIR                  makes the agent of guest-sdk/go's documentation
 //	digest VAR FILE         sets VAR to the first 12 digits of a package's digest, and VARALL to all
 //	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
 //	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
@@ -65,16 +67,18 @@ func TestScript(t *testing.T) {
 			return os.Mkdir(home, 0o700)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits":     scriptExits,
-			"snapshot":  scriptSnapshot,
-			"unchanged": scriptUnchanged,
-			"flip":      scriptFlip,
-			"module":    scriptModule,
-			"agent":     scriptAgent,
-			"digest":    scriptDigest,
-			"readme":    scriptReadme,
-			"disk":      scriptDisk,
-			"json":      scriptJSON,
+			"exits":      scriptExits,
+			"snapshot":   scriptSnapshot,
+			"unchanged":  scriptUnchanged,
+			"flip":       scriptFlip,
+			"module":     scriptModule,
+			"agent":      scriptAgent,
+			"build":      scriptBuild,
+			"documented": scriptDocumented,
+			"digest":     scriptDigest,
+			"readme":     scriptReadme,
+			"disk":       scriptDisk,
+			"json":       scriptJSON,
 		},
 		Condition: scriptCondition,
 	})

@@ -97,7 +97,8 @@ type Raw []byte
 // Main runs the agent: it calls handle with the turn's request and gives the
 // host what handle returns. A [Raw] is given as it is, anything else as one line
 // of JSON. If handle returns nil, the result is what the agent wrote to standard
-// output; else standard output is not part of the result.
+// output, which is the way for more than 15 MiB; else standard output is not part
+// of it.
 //
 // If handle returns an error, Main writes it to standard error and exits with
 // status 1: the turn has failed, and nothing is published. Main does not return
@@ -117,6 +118,7 @@ func Main(handle func(*Request) (any, error)) {
 
 func serve(handle func(*Request) (any, error)) error {
 	var reply struct {
+		head
 		Request Request `json:"request"`
 	}
 	if _, err := call(opRequest, "", nil, nil, &reply); err != nil {
@@ -130,7 +132,7 @@ func serve(handle func(*Request) (any, error)) error {
 	if err != nil || result == nil {
 		return err
 	}
-	_, err = call(opResult, "", nil, result, nil)
+	_, err = call(opResult, "", nil, result, &head{})
 	return err
 }
 

@@ -114,6 +114,7 @@ func TestRun(t *testing.T) {
 // The header is as the contract has it, with members that version 1 may get yet.
 func TestRequest(t *testing.T) {
 	var reply struct {
+		head
 		Request Request `json:"request"`
 	}
 	answer := `{"ok":true,"request":{"abi":1,"session_id":"SES-1","turn_number":3,"work_order_id":"WO-7",` +

@@ -122,6 +122,7 @@ func (c *Cmd) run() (stdout, stderr []byte, err error) {
 // execReply says how a command ended, and how much of the output that follows
 // was written to standard output and how much, after it, to standard error.
 type execReply struct {
+	head
 	Exit        int  `json:"exit"`
 	StdoutBytes int  `json:"stdout_bytes"`
 	StderrBytes int  `json:"stderr_bytes"`

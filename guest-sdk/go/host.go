@@ -5,7 +5,7 @@ package agent
 // read. The error of a file that is not there, or not granted, is
 // [fs.ErrNotExist].
 func Hash(path string) (string, error) {
-	if err := checkText(opHash, path); err != nil {
+	if err := checkPath(opHash, path); err != nil {
 		return "", err
 	}
 	return hash(path, struct {
@@ -25,6 +25,7 @@ func HashBytes(b []byte) (string, error) {
 
 func hash(subject string, args any, body []byte) (string, error) {
 	var reply struct {
+		head
 		SHA256 string `json:"sha256"`
 	}
 	_, err := call(opHash, subject, args, body, &reply)
@@ -43,7 +44,7 @@ const (
 // A Verdict is what the enforcer would say of an operation.
 type Verdict struct {
 	Allowed  bool   `json:"allowed"`
-	Decision string `json:"decision"` // granted, own, package, hidden or violation
+	Decision string `json:"decision"` // such as granted, own, package, hidden or violation
 	Grant    string `json:"grant"`    // what allows it; may be empty
 	Rule     string `json:"rule"`     // what does not; may be empty
 }
@@ -51,7 +52,7 @@ type Verdict struct {
 // Check asks whether the turn may do op with the file at path. It does nothing
 // else, and whatever the answer, the agent goes on.
 func Check(op Op, path string) (Verdict, error) {
-	if err := checkText(opCheck, string(op), path); err != nil {
+	if err := checkPath(opCheck, path); err != nil {
 		return Verdict{}, err
 	}
 	return check(string(op), path, path)
@@ -66,12 +67,15 @@ func CheckExec(argv ...string) (Verdict, error) {
 }
 
 func check(operation string, subject any, named string) (Verdict, error) {
-	var v Verdict
+	var reply struct {
+		head
+		Verdict
+	}
 	_, err := call(opCheck, named, struct {
 		Operation string `json:"operation"`
 		Subject   any    `json:"subject"`
-	}{operation, subject}, nil, &v)
-	return v, err
+	}{operation, subject}, nil, &reply)
+	return reply.Verdict, err
 }
 
 // A Host is what a host says of itself and of the turn.
@@ -94,7 +98,10 @@ type Rights struct {
 
 // Info asks the host what it offers and what the turn may do.
 func Info() (Host, error) {
-	var h Host
-	_, err := call(opInfo, "", nil, nil, &h)
-	return h, err
+	var reply struct {
+		head
+		Host
+	}
+	_, err := call(opInfo, "", nil, nil, &reply)
+	return reply.Host, err
 }

@@ -46,6 +46,9 @@ func TestHash(t *testing.T) {
 	if _, err := Hash("\xff"); err == nil || err.Error() != `hash "\xff": not UTF-8` {
 		t.Errorf("of a name that is not UTF-8: %v", err)
 	}
+	if _, err := Hash(""); !errors.Is(err, fs.ErrNotExist) || err.Error() != "hash: the name is empty" {
+		t.Errorf("of no name: %v", err)
+	}
 }
 
 func TestNativeHost(t *testing.T) {
@@ -68,7 +71,7 @@ func TestNativeHost(t *testing.T) {
 			t.Errorf("a command: %v", err)
 		}
 	}
-	if _, err := call("http", "", nil, nil, nil); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := call("http", "", nil, nil, &head{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("an operation of later: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ type logWriter struct{}
 func (logWriter) Write(line []byte) (int, error) {
 	r, err := readLog(line)
 	if err == nil {
-		_, err = call(opLog, "", r, nil, nil)
+		_, err = call(opLog, "", r, nil, &head{})
 	}
 	if err != nil { // such as fields that are nested too deep; slog would drop the record
 		return os.Stderr.Write(line)

@@ -73,16 +73,27 @@ func (e *Error) Is(target error) bool {
 // Timeout reports whether the code of e is timeout.
 func (e *Error) Timeout() bool { return e.Code == codeTimeout }
 
+// head is what every reply begins with. A reply embeds it.
+type head struct {
+	OK      bool   `json:"ok"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+func (h *head) first() *head { return h }
+
+type reply interface{ first() *head }
+
 // call asks the host for op. Args, unless nil, is a struct of the operation's
-// members; subject is for errors only. What follows the line of the reply is
-// returned, and the line decoded into reply unless that is nil.
-func call(op, subject string, args any, body []byte, reply any) ([]byte, error) {
+// members; subject is for errors only. The line of the answer is decoded into r,
+// and what follows it returned.
+func call(op, subject string, args any, body []byte, r reply) ([]byte, error) {
 	message, err := encode(op, args, body)
 	if err != nil {
 		return nil, &Error{Op: op, Subject: subject, Code: codeFailed, Message: err.Error()}
 	}
 	answer, err := send(message)
-	return decode(op, subject, answer, err, reply)
+	return decode(op, subject, answer, err, r)
 }
 
 // encode makes a message: one line of JSON that begins with op and goes on with
@@ -106,29 +117,22 @@ func encode(op string, args any, body []byte) ([]byte, error) {
 }
 
 // decode reads an answer to op, or what came instead of one.
-func decode(op, subject string, answer []byte, err error, reply any) ([]byte, error) {
+func decode(op, subject string, answer []byte, err error, r reply) ([]byte, error) {
 	failed := &Error{Op: op, Subject: subject, Code: codeFailed}
 	if err != nil {
-		if r, ok := err.(refusal); ok {
-			failed.Code = r.code()
+		if no, ok := err.(refusal); ok {
+			failed.Code = no.code()
 		}
 		failed.Message = err.Error()
 		return nil, failed
 	}
 	line, body, _ := bytes.Cut(answer, []byte{'\n'})
-	var head struct {
-		OK      bool   `json:"ok"`
-		Code    string `json:"code"`
-		Message string `json:"message"`
-	}
-	if err = json.Unmarshal(line, &head); err == nil && head.OK && reply != nil {
-		err = json.Unmarshal(line, reply)
-	}
-	switch {
+	err = json.Unmarshal(line, r)
+	switch h := r.first(); {
 	case err != nil:
 		failed.Message = "the host's reply: " + err.Error()
-	case !head.OK:
-		failed.Code, failed.Message = head.Code, head.Message
+	case !h.OK:
+		failed.Code, failed.Message = h.Code, h.Message
 	default:
 		return body, nil
 	}
@@ -210,4 +214,11 @@ func checkText(op string, texts ...string) error {
 		}
 	}
 	return nil
+}
+
+func checkPath(op, path string) error {
+	if path == "" {
+		return &Error{Op: op, Code: codeNotFound, Message: "the name is empty"}
+	}
+	return checkText(op, path)
 }

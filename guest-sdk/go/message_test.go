@@ -54,6 +54,7 @@ func TestDecode(t *testing.T) {
 		{``, refusal(-9), "hash a.md: the host answered -9", nil},
 	} {
 		var reply struct {
+			head
 			N int `json:"n"`
 		}
 		body, err := decode("hash", "a.md", []byte(tt.answer), tt.err, &reply)
