@@ -65,6 +65,8 @@ func (g *Gate) openDevice(op record.Op, n name, flags Flags) (*File, Errno) {
 	switch {
 	case n.folder:
 		return nil, g.answer(op, NotDir)
+	case op.Op != record.OpOpen: // a message is no file's content
+		return nil, g.answer(op, BadF)
 	case flags&Create != 0 && flags&Excl != 0:
 		return nil, g.answer(op, Exist)
 	}
