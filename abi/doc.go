@@ -57,12 +57,12 @@
 // ok, with [CodeMalformed], [CodeLimit] or [CodeUnsupported], given when the body
 // has been written. After a line that is no JSON, that is too long, or whose
 // MemberBody is wrong, nobody knows where the next request begins: what is
-// written then is thrown away, and when the reply was read the conversation is
-// over.
+// written then is thrown away until the reply was read, and fails with EIO after
+// that.
 //
-// It is over, too, when more is written before a reply was read to its end, or
-// when a read comes in the middle of a request, which is dropped. Reading and
-// writing then fail with EIO. Closing drops half a request; what was performed
+// The conversation is over when more is written before a reply was read to its
+// end, or when a read comes in the middle of a request, which is dropped: reading
+// and writing fail with EIO. Closing drops half a request, too. What was performed
 // stands.
 //
 // The descriptor has no offset: seeking to 0 in any way succeeds, seeking

@@ -30,6 +30,7 @@ const (
 	taking                 // a body
 	answering              // a reply is there
 	deaf                   // a reply is there, and where the next line begins is not known
+	mute                   // that reply was read
 	over
 )
 
@@ -126,7 +127,7 @@ func (c *Conversation) Read(p []byte) (n int, ok bool) {
 	switch {
 	case len(p) == 0:
 		return 0, c.state != over
-	case c.state == listening && len(c.line) == 0:
+	case c.state == listening && len(c.line) == 0, c.state == mute:
 		return 0, true
 	case c.state != answering && c.state != deaf:
 		c.Close()
@@ -139,7 +140,7 @@ func (c *Conversation) Read(p []byte) (n int, ok bool) {
 	if len(c.reply) == 0 {
 		c.reply = nil
 		if c.state == deaf {
-			c.state = over
+			c.state = mute
 		} else {
 			c.state = listening
 		}
