@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
 
-demo: build guests ## run two agents on this tree and show what they did and what they were refused
+demo: build guests ## run the example agents on this tree and show what they did and what they were refused
 	@sh examples/demo.sh
 
 test: ## run all tests
@@ -54,7 +54,7 @@ golden: ## accept what the commands print now as the expected texts; read the di
 	$(GO) test ./cmd/agenthost -run='^TestScript$$' -update
 
 guests: ## build the agents of examples/ to build/guests; those in C where there is a clang for it
-	@mkdir -p build/guests
+	@rm -rf build/guests && mkdir -p build/guests
 	@for main in examples/*/main.go; do \
 		dir=$$(dirname "$$main"); \
 		echo "build/guests/$$(basename "$$dir").wasm"; \

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Packs and runs the two example agents on this tree's own documents, and shows
-# what was published, what was refused and why, and the verified record.
+# Packs and runs the example agents on this tree's own documents, and shows what
+# was published, what was refused and why, and the verified record.
 # `make demo` calls it.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -30,17 +30,18 @@ run() {
 	[ "$want" -eq 0 ] || echo "(exit status $got)"
 }
 
-for agent in report misbehave; do
+for wasm in build/guests/*.wasm; do
+	agent=$(basename "$wasm" .wasm)
 	mkdir -p "$demo/$agent"
 	cp "examples/$agent/manifest.json" "$demo/$agent/"
-	cp "build/guests/$agent.wasm" "$demo/$agent/agent.wasm"
+	cp "$wasm" "$demo/$agent/agent.wasm"
 done
 
 # What agenthost keeps goes there, not to .agenthost in this tree.
 export AGENTHOST_ROOT="$demo/root"
 echo "$ export AGENTHOST_ROOT=$AGENTHOST_ROOT"
 
-say "1. Two agents become packages."
+say "1. A folder with a manifest and a module becomes a package."
 run 0 package pack --src "$demo/report" -o "$demo/report.tar.gz"
 run 0 package pack --src "$demo/misbehave" -o "$demo/misbehave.tar.gz"
 
@@ -52,17 +53,30 @@ run 0 run "$demo/report.tar.gz" -o "$demo/out" --query '{"title":"The documents 
 echo
 sed 's/^/  /' "$demo/out/report.md"
 
-say "4. The second one writes a file nobody declared. Nothing is published."
+say "4. A library of tier T0 says what a piece of work began with. It holds no file: the host hashes."
+run 0 run "$demo/evidence" --work-order WO-7 --input README.md --query '{"input":{"b":2,"a":1.0},"files":["LICENSE"]}'
+echo "$ sha256sum LICENSE"
+sha256sum LICENSE
+
+if [ -e "$demo/wordcount" ]; then
+	say "5. An agent may be in any language, without SDK: this one is 38 kB of C."
+	run 0 run "$demo/wordcount"
+else
+	say "5. An agent may be in any language, but the one in C was not built."
+	sh examples/wasi-cc.sh
+fi
+
+say "6. Misbehave writes a file nobody declared. Nothing is published."
 run 3 run "$demo/misbehave.tar.gz" -- undeclared
 [ ! -e NOTES.md ] || { echo "demo: NOTES.md was written"; exit 1; }
 
-say "5. It computes for ever. After the five seconds of its manifest it is stopped."
+say "7. It computes for ever. After the five seconds of its manifest it is stopped."
 run 7 run "$demo/misbehave.tar.gz" -- loop
 
-say "6. It looks for what is none of its business, then reads what its manifest forbids."
+say "8. It looks for what is none of its business, then reads what its manifest forbids."
 run 3 run "$demo/misbehave.tar.gz"
 
-say "7. Everything is on record, and the record verifies."
+say "9. Everything is on record, and the record verifies."
 run 0 session list
 run 0 ledger show @last
 run 0 verify --all
