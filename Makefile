@@ -4,7 +4,7 @@
 
 GO       ?= go
 FUZZTIME ?= 20s
-COUNT    ?= 6
+BENCH    ?=
 TOOL     := $(GO) tool -modfile=.ci/tools.mod
 # Files of guests have a Seek that answers an errno, as wazero's interface wants
 # it; stdmethods would have io.Seeker's.
@@ -32,13 +32,15 @@ race: ## run the tests, the long ones shortened, under the race detector
 	CGO_ENABLED=1 $(GO) test -race -short -shuffle=on -timeout=20m $$($(GO) list ./... | grep -v -e /internal/meter -e /cmd/)
 
 lint: ## check formatting, go vet, staticcheck
-	@unformatted=$$($(TOOL) gofumpt -l .) || exit 1; \
+	@unformatted=$$($(TOOL) gofumpt -l . testdata/bench) || exit 1; \
 	if [ -n "$$unformatted" ]; then echo "not formatted, make fmt mends it:"; echo "$$unformatted"; exit 1; fi
 	$(VET) ./...
 	$(TOOL) staticcheck ./...
+	@staticcheck=$$($(TOOL) -n staticcheck) && cd testdata/bench && \
+	$(VET) ./... && $(GO) test ./... && "$$staticcheck" ./...
 
 fmt: ## format all Go files
-	$(TOOL) gofumpt -w .
+	$(TOOL) gofumpt -w . testdata/bench
 
 fuzz: ## fuzz each target for FUZZTIME (20s)
 	@grep -rn --include='*_test.go' '^func Fuzz' . | sed 's/^\(.*\)\/[^/]*_test.go:[0-9]*:func \(Fuzz[A-Za-z0-9_]*\).*/\1 \2/' | sort | \
@@ -47,8 +49,8 @@ fuzz: ## fuzz each target for FUZZTIME (20s)
 		$(GO) test -run='^$$' -fuzz="^$$target\$$" -fuzztime=$(FUZZTIME) "$$room" || exit 1; \
 	done
 
-bench: ## run all benchmarks COUNT times (6)
-	$(GO) test -run='^$$' -bench=. -benchmem -count=$(COUNT) ./...
+bench: ## measure beside others and print the table (BENCH='-run G6 -rounds 9 -json')
+	@cd testdata/bench && $(GO) run . $(BENCH)
 
 golden: ## accept what the commands print now as the expected texts; read the diff before committing it
 	$(GO) test ./cmd/agenthost -run='^TestScript$$' -update
