@@ -36,7 +36,7 @@ func coldSmall(l *lab) ([]line, error) {
 	if wasm == nil {
 		wasm, what = hello().assemble(), "guest assembled by hand ("+c.reason+")"
 	}
-	what = fmt.Sprintf("cold run, %s of %.0f kB", what, float64(len(wasm))/1e3)
+	what = fmt.Sprintf("cold run, %s of %.1f kB", what, float64(len(wasm))/1e3)
 	return l.cold(line{Row: "G2", What: what, Goal: 1.5}, wasm, 10)
 }
 
