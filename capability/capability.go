@@ -161,6 +161,9 @@ func encode(v any) string {
 
 // quoteMeta returns the pattern that matches text only.
 func quoteMeta(text string) string {
+	if !strings.ContainsAny(text, `*?[]{}\<`) {
+		return text
+	}
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		if strings.IndexByte(`*?[]{}\`, text[i]) >= 0 || strings.HasPrefix(text[i:], placeholder) {

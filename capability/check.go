@@ -9,29 +9,37 @@ func (e *Enforcer) Check(op Op, name string) (Grant, error) {
 	if fault := nameFault(name); fault != "" {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: fault}
 	}
-	if rule, ok := e.forbids(name); ok {
-		return Grant{}, &Violation{Op: op, Subject: name, Rule: rule, Forbidden: true}
+	v := e.names.at(name, e.session)
+	if v.forbidden != 0 {
+		return Grant{}, &Violation{Op: op, Subject: name, Rule: e.names.rule(v.forbidden).rule, Forbidden: true}
 	}
 	if rule := reserved(op, name, e.session); rule != "" {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: rule, Forbidden: op == Write}
 	}
-	for _, l := range e.layers {
-		if p := first(l.withheld, name); p != nil {
-			return Grant{}, &Violation{Op: op, Subject: name, Rule: p.rule}
-		}
+	if v.withheld != 0 {
+		return Grant{}, &Violation{Op: op, Subject: name, Rule: e.names.rule(v.withheld).rule}
 	}
 	if e.closed() || op != Read && op != Write {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op)}
 	}
-	for _, l := range e.layers[1:] {
-		if first(l.granting(op), name) == nil {
-			return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op) + byOperator}
-		}
+	if !v.later(op) {
+		return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op) + byOperator}
 	}
-	if p := e.layers[0].grants(op, name); p != nil {
-		return Grant{op, p.text}, nil
+	if grant := v.granting(op, name); grant != 0 {
+		return Grant{op, e.names.rule(grant).text}, nil
 	}
 	return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op), SmallestGrant: e.smallest(op, name)}
+}
+
+// Cost is what judging name takes at most, in steps: for each of its characters,
+// one, and one for each place in the patterns that the name may have come to. It
+// follows from the rights and the name alone: what it really takes depends on
+// what was judged before, and is the length of the name where that was similar.
+func (e *Enforcer) Cost(name string) int64 {
+	if nameFault(name) != "" {
+		return int64(len(name))
+	}
+	return e.names.cost(name, e.session)
 }
 
 // CheckExec says whether the command argv is permitted, and by which rule of
@@ -85,29 +93,20 @@ func (e *Enforcer) Reaches(op Op, folder string) bool {
 		if nameFault(folder) != "" {
 			return false
 		}
-		if _, ok := e.forbids(folder); ok {
-			return false
-		}
+	}
+	here, beneath := e.names.around(folder, e.session)
+	if here.forbidden != 0 {
+		return false
 	}
 	if folder == "output" { // of which only the session's own is granted
 		folder = "output/" + e.session
+		here, beneath = e.names.around(folder, e.session)
 	}
 	if folder != "." && reserved(op, folder, e.session) != "" {
 		return false
 	}
-	self, some := folder != ".", true
-	for i, l := range e.layers {
-		if covers(l.forbidden, folder) || covers(l.withheld, folder) {
-			some = false
-		}
-		if self && (first(l.withheld, folder) != nil || !l.grantsAt(i, op, folder)) {
-			self = false
-		}
-		if some && !l.reaches(i, op, folder) {
-			some = false
-		}
-	}
-	return self || some
+	self := folder != "." && here.withheld == 0 && here.later(op) && here.granting(op, folder) != 0
+	return self || beneath.reaches(op, folder)
 }
 
 // Forbids says whether a forbidden pattern of any layer matches name, and which,
@@ -120,10 +119,8 @@ func (e *Enforcer) Forbids(name string) (rule string, ok bool) {
 }
 
 func (e *Enforcer) forbids(name string) (rule string, ok bool) {
-	for _, l := range e.layers {
-		if p := first(l.forbidden, name); p != nil {
-			return p.rule, true
-		}
+	if v := e.names.at(name, e.session); v.forbidden != 0 {
+		return e.names.rule(v.forbidden).rule, true
 	}
 	return "", false
 }
@@ -146,16 +143,8 @@ func (e *Enforcer) CanForbidBeneath(folder string) bool {
 	if folder != "." && nameFault(folder) != "" || reservedBeneath(folder, e.session) {
 		return true
 	}
-	for _, l := range e.layers {
-		for _, list := range [2][]pattern{l.forbidden, l.withheld} {
-			for i := range list {
-				if some, _ := list[i].m.beneath(folder); some || folder != "." && list[i].m.match(folder) {
-					return true
-				}
-			}
-		}
-	}
-	return false
+	here, beneath := e.names.around(folder, e.session)
+	return here.forbidden != 0 || here.withheld != 0 || beneath.narrowsMore
 }
 
 // Wants returns the first grant of the manifest that reaches folder, or a name
@@ -166,11 +155,13 @@ func (e *Enforcer) Wants(folder string) (Grant, bool) {
 	if e.closed() || folder != "." && nameFault(folder) != "" {
 		return Grant{}, false
 	}
-	for _, op := range []Op{Read, Write} {
-		for _, p := range e.layers[0].granting(op) {
-			if some, _ := p.m.beneath(folder); some || folder != "." && p.m.match(folder) {
-				return Grant{op, p.text}, true
-			}
+	here, beneath := e.names.around(folder, e.session)
+	for _, grant := range [2]Grant{
+		{Read, e.names.first(here.read, beneath.moreRead)},
+		{Write, e.names.first(here.write, beneath.moreWrite)},
+	} {
+		if grant.Pattern != "" {
+			return grant, true
 		}
 	}
 	return Grant{}, false
@@ -178,12 +169,21 @@ func (e *Enforcer) Wants(folder string) (Grant, bool) {
 
 const byOperator = " by the operator"
 
-func noGrant(op Op) string { return "no grant of " + string(op) }
+func noGrant(op Op) string {
+	switch op { // so that the usual ones need no memory
+	case Read:
+		return "no grant of read"
+	case Write:
+		return "no grant of write"
+	}
+	return "no grant of " + string(op)
+}
 
 // closed says that nothing is permitted, whatever the layers grant.
 func (e *Enforcer) closed() bool { return e.void || len(e.layers) == 0 }
 
-// smallest is the grant that would permit op on name, if the manifest had it.
+// smallest is the grant that would permit op on name, which is not reserved, if
+// the manifest had it.
 func (e *Enforcer) smallest(op Op, name string) string {
 	text := quoteMeta(name)
 	if own := "output/" + e.session; isOwnOutput(name, e.session) {
@@ -191,10 +191,23 @@ func (e *Enforcer) smallest(op Op, name string) string {
 	} else if e.session == placeholder {
 		text = strings.ReplaceAll(text, `\`+placeholder, placeholder)
 	}
-	if _, f := newPattern(op, "", text); f != nil {
-		return "" // such as a name too long for a pattern
+	if len(text) > maxPattern {
+		return ""
+	}
+	if isPlain(text) {
+		return string(op) + `: ["` + text + `"]`
 	}
 	return string(op) + ": " + encode([]string{text})
+}
+
+// isPlain says that text in JSON is text between quotes.
+func isPlain(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func smallestCommand(argv []string) string {
@@ -216,58 +229,6 @@ func (e *Enforcer) forbidsOperand(arg string, every bool) (rule string, ok bool)
 	return rule, ok
 }
 
-func (l *layer) granting(op Op) []pattern {
-	if op == Write {
-		return l.write
-	}
-	return l.read
-}
-
-// grants returns the first pattern of the manifest's layer that permits op on
-// name. What agenthost keeps of another session is read only by a pattern that
-// spells out the session.
-func (l *layer) grants(op Op, name string) *pattern {
-	patterns := l.granting(op)
-	if _, _, ok := sessionFolder(name); !ok || op != Read {
-		return first(patterns, name)
-	}
-	for i := range patterns {
-		for _, m := range patterns[i].sessions {
-			if m.match(name) {
-				return &patterns[i]
-			}
-		}
-	}
-	return nil
-}
-
-// grantsAt is grants for the layer with index i.
-func (l *layer) grantsAt(i int, op Op, name string) bool {
-	if i == 0 {
-		return l.grants(op, name) != nil
-	}
-	return first(l.granting(op), name) != nil
-}
-
-// reaches says whether the layer with index i could grant a name beneath folder.
-func (l *layer) reaches(i int, op Op, folder string) bool {
-	_, _, inSession := sessionFolder(folder)
-	for _, p := range l.granting(op) {
-		if i > 0 || !inSession || op != Read {
-			if some, _ := p.m.beneath(folder); some {
-				return true
-			}
-			continue
-		}
-		for _, m := range p.sessions {
-			if some, _ := m.beneath(folder); some {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // command returns the first rule that permits argv.
 func (l *layer) command(argv []string) *command {
 	for i := range l.execute {
@@ -276,24 +237,4 @@ func (l *layer) command(argv []string) *command {
 		}
 	}
 	return nil
-}
-
-// first returns the first pattern that matches name.
-func first(patterns []pattern, name string) *pattern {
-	for i := range patterns {
-		if patterns[i].m.match(name) {
-			return &patterns[i]
-		}
-	}
-	return nil
-}
-
-// covers says whether some pattern is known to match all names beneath folder.
-func covers(patterns []pattern, folder string) bool {
-	for i := range patterns {
-		if _, all := patterns[i].m.beneath(folder); all {
-			return true
-		}
-	}
-	return false
 }

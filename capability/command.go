@@ -214,7 +214,7 @@ func newWord(text string) (word, *fault) {
 			return word{}, &fault{"has the pattern " + text + " for an option or a response file", "write options in full, and their values as words of their own, as in --id *"}
 		}
 	}
-	return word{m: newMatcher(g, placeholder), pkg: pkg}, nil
+	return word{m: newMatcher(g), pkg: pkg}, nil
 }
 
 // unquote returns the one word that text matches, if nothing in it is a pattern.

@@ -7,10 +7,15 @@ import (
 
 // Enforcer answers what a guest may do. It is immutable and safe for concurrent
 // use. The zero value permits nothing.
+//
+// Its patterns are compiled when it is first asked for a name. What it learns of
+// them then, at most 4 MiB, makes later answers fast and never changes one; all
+// that Bind makes of it share that.
 type Enforcer struct {
-	layers  []*layer // layers[0] is the manifest's
-	session string   // in place of the placeholder
-	void    bool     // bound to what is no session: permits nothing
+	layers  []*layer   // layers[0] is the manifest's
+	names   *automaton // of their patterns; nil of the zero value
+	session string     // in place of the placeholder
+	void    bool       // bound to what is no session: permits nothing
 }
 
 // layer is one compiled Rights.
@@ -23,11 +28,12 @@ type layer struct {
 // New compiles the capabilities of a manifest. The error is a *GrantError for
 // the first rule that is none.
 func New(g Grants) (*Enforcer, error) {
-	l, err := newLayer(Rights{Grants: g}, placeholder)
+	l, err := newLayer(Rights{Grants: g})
 	if err != nil {
 		return nil, err
 	}
-	return &Enforcer{layers: []*layer{l}, session: placeholder}, nil
+	layers := []*layer{l}
+	return &Enforcer{layers: layers, names: &automaton{layers: layers}, session: placeholder}, nil
 }
 
 // Attenuate returns an Enforcer that permits what both e and r do: a name or a
@@ -35,17 +41,16 @@ func New(g Grants) (*Enforcer, error) {
 // grants that Check names stay those of the manifest. The error is a
 // *GrantError for the first rule of r that is none.
 func (e *Enforcer) Attenuate(r Rights) (*Enforcer, error) {
-	session := e.session
-	if session == "" {
-		session = placeholder
-	}
-	l, err := newLayer(r, session)
+	l, err := newLayer(r)
 	if err != nil {
 		return nil, err
 	}
 	out := *e
+	if len(e.layers) == 0 {
+		out.void, out.session = true, placeholder
+	}
 	out.layers = append(e.layers[:len(e.layers):len(e.layers)], l)
-	out.void = e.void || len(e.layers) == 0
+	out.names = &automaton{layers: out.layers}
 	return &out, nil
 }
 
@@ -56,14 +61,11 @@ func (e *Enforcer) Attenuate(r Rights) (*Enforcer, error) {
 // An Enforcer that was never bound takes <session_id> for the id, so that a
 // manifest can be judged without a session.
 func (e *Enforcer) Bind(session string) *Enforcer {
-	out := &Enforcer{session: session, void: e.void || !isSession(session)}
-	if out.void {
-		out.session = placeholder
+	out := *e
+	if out.session = session; e.void || !isSession(session) {
+		out.void, out.session = true, placeholder
 	}
-	for _, l := range e.layers {
-		out.layers = append(out.layers, l.bind(out.session))
-	}
-	return out
+	return &out
 }
 
 func isSession(id string) bool {
@@ -80,21 +82,7 @@ func isSession(id string) bool {
 	return true
 }
 
-// Size is the bytes of all patterns a name is matched with: what a check costs
-// grows with it and with the length of the name.
-func (e *Enforcer) Size() int64 {
-	var size int64
-	for _, l := range e.layers {
-		for _, list := range [][]string{l.rights.Read, l.rights.Write, l.rights.Forbidden, l.rights.Withhold} {
-			for _, p := range list {
-				size += int64(len(p))
-			}
-		}
-	}
-	return size
-}
-
-func newLayer(r Rights, session string) (*layer, error) {
+func newLayer(r Rights) (*layer, error) {
 	r = r.clone()
 	l := &layer{rights: r}
 	size := 0
@@ -118,10 +106,7 @@ func newLayer(r Rights, session string) (*layer, error) {
 			if f != nil {
 				return nil, f.at(list.field, i, text)
 			}
-			*list.to = append(*list.to, p.bind(session))
-			if below, ok := p.below(); ok && list.op == "" {
-				*list.to = append(*list.to, below.bind(session))
-			}
+			*list.to = append(*list.to, p)
 		}
 	}
 	for i, c := range r.Execute {
@@ -145,31 +130,4 @@ func newLayer(r Rights, session string) (*layer, error) {
 
 func (f *fault) at(field string, i int, text string) *GrantError {
 	return &GrantError{Field: fmt.Sprintf("%s[%d]", field, i), Pattern: text, Reason: f.reason, Hint: f.hint}
-}
-
-func (l *layer) bind(session string) *layer {
-	out := *l
-	out.read = bindAll(l.read, session)
-	out.write = bindAll(l.write, session)
-	out.forbidden = bindAll(l.forbidden, session)
-	out.withheld = bindAll(l.withheld, session)
-	return &out
-}
-
-// bindAll copies from only if something in it changes.
-func bindAll(from []pattern, session string) []pattern {
-	var to []pattern
-	for i, p := range from {
-		if !p.held {
-			continue
-		}
-		if to == nil {
-			to = append(to, from...)
-		}
-		to[i] = p.bind(session)
-	}
-	if to == nil {
-		return from
-	}
-	return to
 }

@@ -54,7 +54,7 @@ func TestMatch(t *testing.T) {
 		{"[{]x", "{x", "x"},
 		{"{[,],a}x", ",x ax", "x"},
 	} {
-		m := newMatcher(mustGlob(t, c.pattern), placeholder)
+		m := newMatcher(mustGlob(t, c.pattern))
 		for want, names := range map[bool]string{true: c.yes, false: c.no} {
 			for name := range strings.FieldsSeq(names) {
 				if got := m.match(name); got != want {
@@ -79,7 +79,7 @@ func agree(t *testing.T, text, name string) {
 	if err != nil {
 		t.Fatalf("doublestar.Match(%q, %q): %v", text, name, err)
 	}
-	m := newMatcher(g, placeholder)
+	m := boundMatcher(g, placeholder)
 	if got := m.match(name); got != want {
 		t.Fatalf("%q matches %q: got %v, doublestar says %v", text, name, got, want)
 	}

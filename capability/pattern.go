@@ -2,6 +2,7 @@ package capability
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 	"unicode/utf8"
 
@@ -20,21 +21,23 @@ const (
 // fault is what is wrong with a pattern, and what to write instead.
 type fault struct{ reason, hint string }
 
-// pattern is one compiled rule about names.
+// pattern is one rule about names.
 type pattern struct {
 	text string // as it was written
 	rule string // what a Violation says
 	glob *glob  // with out/ spelled in full
-	m    *matcher
-	held bool // the placeholder occurs in it
+
+	// beneath is glob for all that lies in the folders it matches: what narrows
+	// a folder narrows what is in it, so that forbidding docs/private forbids its
+	// files. It is nil for grants, and where glob matches them already.
+	beneath *glob
 
 	// bySession are the expansions that spell out which session of the control
 	// plane they mean. Only these read beneath a session's folder.
 	bySession []*glob
-	sessions  []*matcher
 }
 
-// newPattern compiles text, a grant of op, or what narrows all operations ("").
+// newPattern reads text, a grant of op, or what narrows all operations ("").
 func newPattern(op Op, rule, text string) (pattern, *fault) {
 	if len(text) > maxPattern {
 		return pattern{}, &fault{fmt.Sprintf("is %d bytes long, at most %d", len(text), maxPattern), "name a folder instead, as in docs/**"}
@@ -47,43 +50,23 @@ func newPattern(op Op, rule, text string) (pattern, *fault) {
 	if f != nil {
 		return pattern{}, f
 	}
-	p := pattern{text: text, rule: rule, glob: g, held: strings.Contains(full, placeholder)}
+	p := pattern{text: text, rule: rule, glob: g}
+	if op == "" {
+		if full != "**" && !strings.HasSuffix(full, "/**") {
+			p.beneath = parseGlob(full + "/**")
+		}
+		return p, nil
+	}
 	for _, one := range g.expand() {
 		segments := strings.Split(one, "/")
-		if op != "" {
-			if f := reservedFault(op, segments); f != nil {
-				return pattern{}, f
-			}
+		if f := reservedFault(op, segments); f != nil {
+			return pattern{}, f
 		}
 		if op == Read && namesSession(segments) {
 			p.bySession = append(p.bySession, parseGlob(one))
 		}
 	}
-	return p.bind(placeholder), nil
-}
-
-// below is p for all that lies in the folders it matches: what narrows a folder
-// narrows what is in it, so that forbidding docs/private forbids its files. It
-// is not ok where p matches them already.
-func (p pattern) below() (pattern, bool) {
-	if p.glob.text == "**" || strings.HasSuffix(p.glob.text, "/**") {
-		return pattern{}, false
-	}
-	p.glob, p.m = parseGlob(p.glob.text+"/**"), nil
-	return p, true
-}
-
-// bind returns p with session in place of the placeholder.
-func (p pattern) bind(session string) pattern {
-	if p.m != nil && !p.held {
-		return p
-	}
-	p.m = newMatcher(p.glob, session)
-	p.sessions = nil
-	for _, g := range p.bySession {
-		p.sessions = append(p.sessions, newMatcher(g, session))
-	}
-	return p
+	return p, nil
 }
 
 // validate checks the shape of a pattern over canonical names.
@@ -298,6 +281,14 @@ func (g *glob) braceFault() *fault {
 // nameFault says why name is no canonical name: a relative slash path of
 // 1 to 4,096 bytes of UTF-8 without NUL and without empty, . or .. segments.
 func nameFault(name string) string {
+	if isSimple(name) {
+		return ""
+	}
+	return anyNameFault(name)
+}
+
+// anyNameFault is nameFault of names that are not ASCII too.
+func anyNameFault(name string) string {
 	switch {
 	case len(name) > maxName:
 		return "names are at most 4096 bytes long"
@@ -306,12 +297,60 @@ func nameFault(name string) string {
 	case !utf8.ValidString(name):
 		return "names are UTF-8"
 	}
-	for rest, more := name, true; more; {
-		var segment string
-		segment, rest, more = strings.Cut(rest, "/")
-		if segment == "" || segment == "." || segment == ".." {
+	for from := 0; from <= len(name); {
+		to := strings.IndexByte(name[from:], '/')
+		if to < 0 {
+			to = len(name) - from
+		}
+		if to <= 2 && (to == 0 || name[from] == '.' && name[from+to-1] == '.') {
 			return "names are relative and have no empty, . or .. segments"
 		}
+		from += to + 1
 	}
 	return ""
+}
+
+// isSimple says that name is a canonical name of ASCII only, which most are. It
+// looks at eight bytes at a time.
+func isSimple(name string) bool {
+	const (
+		ones    = 0x0101010101010101
+		tops    = 0x80 * ones
+		slashes = '/' * ones
+	)
+	if len(name) == 0 || len(name) > maxName || !beginsSegment(name) {
+		return false
+	}
+	i := 0
+	for ; i+8 <= len(name); i += 8 {
+		x := uint64(name[i]) | uint64(name[i+1])<<8 | uint64(name[i+2])<<16 | uint64(name[i+3])<<24 |
+			uint64(name[i+4])<<32 | uint64(name[i+5])<<40 | uint64(name[i+6])<<48 | uint64(name[i+7])<<56
+		if (x|(x-ones))&tops != 0 { // not ASCII, or NUL
+			return false
+		}
+		y := x ^ slashes
+		for at := ((y|tops)-ones)&tops ^ tops; at != 0; at &= at - 1 {
+			if !beginsSegment(name[i+bits.TrailingZeros64(at)/8+1:]) {
+				return false
+			}
+		}
+	}
+	for ; i < len(name); i++ {
+		if c := name[i]; c == 0 || c >= utf8.RuneSelf || c == '/' && !beginsSegment(name[i+1:]) {
+			return false
+		}
+	}
+	return true
+}
+
+// beginsSegment says that rest begins with a segment that is not empty, . or ..
+func beginsSegment(rest string) bool {
+	if rest == "" || rest[0] == '/' {
+		return false
+	}
+	if rest[0] != '.' {
+		return true
+	}
+	rest = strings.TrimPrefix(rest[1:], ".")
+	return rest != "" && rest[0] != '/'
 }

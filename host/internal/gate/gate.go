@@ -100,8 +100,6 @@ type Gate struct {
 	refused  int64 // of these, hidden, refused or violations
 	problems map[string]Problem
 
-	patterns int64 // bytes of all patterns a name is matched with
-
 	asked *Answer // where the answer goes of a gate that is only asked
 }
 
@@ -142,7 +140,6 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 	if cfg.Published != nil {
 		g.folders[out] = newFolders(cfg.Published)
 	}
-	g.patterns = cfg.Enforcer.Size()
 	g.staging, g.scratch = quotas(cfg.Ceiling)
 	for _, in := range cfg.Inputs {
 		g.inputs[in.Path] = in

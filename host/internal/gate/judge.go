@@ -66,11 +66,14 @@ func (g *Gate) judge(op capability.Op, n name) verdict {
 }
 
 // weigh charges for matching a name with the turn's patterns, and ends a turn
-// that is over: with many names to judge, that is where the time goes.
+// that is over: with many names to judge, that is where the time goes. It
+// charges what matching takes of an enforcer that knows no such name, so that
+// fuel does not depend on what was judged before, nor a guest gain by names that
+// no enforcer can be ready for.
 func (g *Gate) weigh(n name) {
 	g.checkContext()
-	if n.area == workspace {
-		g.cfg.Charge(g.patterns * int64(len(n.ledger)) / 8)
+	if n.area == workspace || n.area == out {
+		g.cfg.Charge(g.cfg.Enforcer.Cost(n.ledger))
 	}
 }
 

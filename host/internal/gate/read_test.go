@@ -456,3 +456,35 @@ func TestListing(t *testing.T) {
 		t.Errorf("read a folder: %s", errno)
 	}
 }
+
+// TestMatchingIsCharged: what a turn pays for a name is what the enforcer says it
+// costs, the first time and every other, and more where there is more to match.
+func TestMatchingIsCharged(t *testing.T) {
+	few := readable(nil)
+	many := readable(nil)
+	for i := range 100 {
+		many.grants.Read = append(many.grants.Read, fmt.Sprintf("**/secret%d/*.pem", i))
+	}
+	var costs []int64
+	for _, s := range []setup{few, many} {
+		w := newWorld(t, s)
+		for _, p := range []string{"docs/a/b/c", "/out/docs/a/b/c"} {
+			n := w.resolve(p)
+			want := w.cfg.Enforcer.Cost(n.ledger)
+			for range 3 {
+				w.used = 0
+				if w.judgeRead(n); w.used != want {
+					t.Errorf("%s: %d units of fuel, want %d", p, w.used, want)
+				}
+			}
+			costs = append(costs, want)
+		}
+		w.used = 0
+		if w.judgeRead(w.resolve("/tmp/docs/a/b/c")); w.used != 0 {
+			t.Errorf("/tmp: %d units of fuel, and no pattern is asked", w.used)
+		}
+	}
+	if costs[0] < 10 || costs[2] < 50*costs[0]/10 {
+		t.Errorf("costs %v", costs)
+	}
+}

@@ -1,0 +1,103 @@
+package capability
+
+// verdict is what all patterns say of a place where a name may end, and of what
+// may follow there. Rules are given as their index in the program plus one; 0 is
+// none.
+type verdict struct {
+	// The first rule that matches the name.
+	forbidden, withheld  uint32
+	read, write, session uint32 // of the manifest; session spells out a session
+
+	// The first rule that matches some name that goes on here.
+	moreRead, moreWrite, moreSession uint32
+
+	laterRead, laterWrite         bool // all later layers grant the name
+	laterMoreRead, laterMoreWrite bool // all later layers grant some name that goes on here
+	narrowsMore                   bool // some forbidden or withheld rule matches a name that goes on here
+	narrowsAll                    bool // it matches all of them
+}
+
+// judge returns the verdict on a list of places.
+func (p *program) judge(list []uint32) verdict {
+	var v verdict
+	var reading, writing, moreReading, moreWriting tally
+	first := func(to *uint32, rule uint32, is bool) {
+		if is && *to == 0 {
+			*to = rule
+		}
+	}
+	for _, at := range list {
+		n, ends := &p.nodes[at>>1], at&1 != 0
+		r, id := &p.rules[n.owner], n.owner+1
+		switch r.use {
+		case forbids, withholds:
+			if r.use == forbids {
+				first(&v.forbidden, id, ends)
+			} else {
+				first(&v.withheld, id, ends)
+			}
+			v.narrowsMore = v.narrowsMore || n.live
+			v.narrowsAll = v.narrowsAll || n.kind == rest
+		case reads:
+			first(&v.read, id, ends)
+			first(&v.moreRead, id, n.live)
+		case writes:
+			first(&v.write, id, ends)
+			first(&v.moreWrite, id, n.live)
+		case readsSession:
+			first(&v.session, id, ends)
+			first(&v.moreSession, id, n.live)
+		case readsNarrowed:
+			reading.count(r.slot, ends)
+			moreReading.count(r.slot, n.live)
+		case writesNarrowed:
+			writing.count(r.slot, ends)
+			moreWriting.count(r.slot, n.live)
+		}
+	}
+	v.laterRead, v.laterWrite = reading.slots == p.later, writing.slots == p.later
+	v.laterMoreRead, v.laterMoreWrite = moreReading.slots == p.later, moreWriting.slots == p.later
+	return v
+}
+
+// tally counts the slots of rules that come in order.
+type tally struct{ slots, last int }
+
+func (t *tally) count(slot int, is bool) {
+	if is && (t.slots == 0 || slot != t.last) {
+		t.slots, t.last = t.slots+1, slot
+	}
+}
+
+// granting returns the first rule of the manifest that grants op on name, by
+// the verdict on name.
+func (v *verdict) granting(op Op, name string) uint32 {
+	if op == Write {
+		return v.write
+	}
+	if _, _, ok := sessionFolder(name); ok {
+		return v.session
+	}
+	return v.read
+}
+
+// later says whether all later layers grant op on the name.
+func (v *verdict) later(op Op) bool {
+	if op == Write {
+		return v.laterWrite
+	}
+	return v.laterRead
+}
+
+// reaches says whether some name beneath folder could be granted, by the verdict
+// on what is beneath.
+func (v *verdict) reaches(op Op, folder string) bool {
+	if op == Write {
+		return !v.narrowsAll && v.laterMoreWrite && v.moreWrite != 0
+	}
+	more := v.moreRead
+	if _, _, ok := sessionFolder(folder); ok {
+		more = v.moreSession
+	}
+	return !v.narrowsAll && v.laterMoreRead && more != 0
+}
