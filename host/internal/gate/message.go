@@ -66,7 +66,7 @@ func (g *Gate) List(via Via, p string) ([]Info, Errno) {
 func (g *Gate) Exec(via Via, argv []string) Errno {
 	g.checkContext()
 	op := record.Op{Op: record.OpExec, Via: string(via), Path: capability.Command(argv).String()}
-	g.cfg.Charge(g.patterns * int64(len(op.Path)) / 8)
+	g.cfg.Charge(g.cfg.Enforcer.CostExec(argv))
 	grant, err := g.cfg.Enforcer.CheckExec(argv)
 	if err != nil {
 		var v *capability.Violation
