@@ -387,6 +387,27 @@ func TestCost(t *testing.T) {
 	}
 }
 
+func TestCostExec(t *testing.T) {
+	plain := mustNew(t, Grants{Execute: []Command{{"git", "log", "*"}, {"cat", "**"}}})
+	forbids := mustNew(t, Grants{Execute: []Command{{"git", "log", "*"}, {"cat", "**"}}, Forbidden: []string{"docs/**"}})
+	argv := []string{"git", "log", "docs/a"}
+	for _, c := range []struct {
+		e    *Enforcer
+		argv []string
+		want int64
+	}{
+		{&Enforcer{}, argv, 15},
+		{plain, argv, 15 + 2 + 2 + 3*7 + 1}, // * is three nodes
+		{forbids, argv, 15 + 2 + 2 + 3*7 + 1 + 2*forbids.Cost("docs/a") + 2*forbids.Cost("log")},
+	} {
+		for range 2 {
+			if got := c.e.CostExec(c.argv); got != c.want {
+				t.Errorf("%q: got %d, want %d", c.argv, got, c.want)
+			}
+		}
+	}
+}
+
 // TestAutomatonConcurrent asks one automaton from many goroutines, for different
 // sessions, while it learns and while it begins anew.
 func TestAutomatonConcurrent(t *testing.T) {

@@ -99,6 +99,28 @@ func (e *Enforcer) CheckExec(argv []string) (Grant, error) {
 	return Grant{Execute, c.text}, nil
 }
 
+// CostExec is what judging the command argv takes at most, in the steps of Cost:
+// its words are matched with the rules, and the names that they may mean with the
+// forbidden patterns.
+func (e *Enforcer) CostExec(argv []string) int64 {
+	var cost int64
+	for i, arg := range argv {
+		cost += int64(len(arg)) + 1
+		for _, l := range e.layers {
+			for k := range l.execute {
+				cost += l.execute[k].cost(i, arg)
+			}
+		}
+		if i > 0 && e.HasForbidden() {
+			eachOperandName(arg, true, func(name string) bool {
+				cost += 2 * e.Cost(name)
+				return true
+			})
+		}
+	}
+	return cost
+}
+
 // Reaches says whether folder ("." is the top) is visible for op: it is not
 // forbidden, and it, or some name beneath it, could be granted. It is true of
 // every folder above a name that Check permits, if not forbidden itself. It may

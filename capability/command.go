@@ -249,6 +249,14 @@ func (c *command) match(argv []string) bool {
 	return true
 }
 
+// cost is the steps that matching arg, the word at i, takes at most.
+func (c *command) cost(i int, arg string) int64 {
+	if i >= len(c.words) || c.words[i].m == nil {
+		return 1
+	}
+	return int64(len(c.words[i].m.nodes)) * int64(len(arg)+1)
+}
+
 // chosen says whether the rule leaves the word at i to the guest.
 func (c *command) chosen(i int) bool { return i >= len(c.words) || c.words[i].m != nil }
 
