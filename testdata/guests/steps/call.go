@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"strings"
@@ -14,29 +13,31 @@ func abiCall(req unsafe.Pointer, size uint32, out unsafe.Pointer, room uint32) i
 //go:wasmimport agenthost_v1 more
 func abiMore(offset uint32, out unsafe.Pointer, room uint32) int32
 
-// call sends a message and prints the reply. Words "\n" stand for the end of the
-// line, and what follows them is the body.
-func call(w []string) {
-	req := []byte(message(w))
-	reply := make([]byte, 16)
-	n := abiCall(unsafe.Pointer(unsafe.SliceData(req)), uint32(len(req)), unsafe.Pointer(unsafe.SliceData(reply)), 16)
-	if n < 0 {
-		fmt.Println("call:", n)
-		return
-	}
+// message joins the words of a step. "\n" stands for the end of the line, after
+// which the body comes.
+func message(w []string) string { return strings.ReplaceAll(strings.Join(w, " "), `\n`, "\n") }
+
+// send calls with a buffer that is too small for most replies.
+func send(text string) (reply []byte, n int32) {
+	req := []byte(text)
+	reply = make([]byte, 16)
+	n = abiCall(unsafe.Pointer(unsafe.SliceData(req)), uint32(len(req)), unsafe.Pointer(unsafe.SliceData(reply)), 16)
 	if n > 16 {
 		rest := make([]byte, n-16)
 		abiMore(16, unsafe.Pointer(unsafe.SliceData(rest)), uint32(len(rest)))
 		reply = append(reply, rest...)
 	}
-	fmt.Print(string(reply[:n]))
-	if !bytes.HasSuffix(reply[:n], []byte("\n")) {
-		fmt.Println()
-	}
+	return reply[:max(n, 0)], n
 }
 
-func message(w []string) string {
-	return strings.ReplaceAll(strings.Join(w, " "), `\n`, "\n")
+// call sends a message and prints the reply.
+func call(w []string) {
+	reply, n := send(message(w))
+	if n < 0 {
+		fmt.Println(n)
+		return
+	}
+	show(reply)
 }
 
 // device sends a message through the device file. Where a body follows, its line
@@ -44,7 +45,7 @@ func message(w []string) string {
 func device(w []string) {
 	f, err := os.OpenFile("/.agenthost/call", os.O_RDWR, 0)
 	if err != nil {
-		fmt.Println("device:", err)
+		fmt.Println(err)
 		return
 	}
 	defer f.Close()
@@ -53,17 +54,16 @@ func device(w []string) {
 		text += "\n"
 	}
 	if _, err := f.WriteString(text); err != nil {
-		fmt.Println("device:", err)
+		fmt.Println(err)
 		return
 	}
 	reply := make([]byte, 1<<20)
 	n, err := f.Read(reply)
 	if err != nil {
-		fmt.Println("device:", err)
+		fmt.Println(err)
 		return
 	}
-	fmt.Print(string(reply[:n]))
-	if !bytes.HasSuffix(reply[:n], []byte("\n")) {
-		fmt.Println()
-	}
+	show(reply[:n])
 }
+
+func show(reply []byte) { fmt.Println(strings.TrimSuffix(string(reply), "\n")) }

@@ -92,9 +92,26 @@ var verbs = map[string]func(words []string){
 			fmt.Println(time.Now().UTC().Format(time.RFC3339Nano))
 		}
 	},
-	"sleep": func(w []string) { d, _ := time.ParseDuration(w[0]); time.Sleep(d); fmt.Println("slept") },
+	"sleep":  func(w []string) { d, _ := time.ParseDuration(w[0]); time.Sleep(d); fmt.Println("slept") },
 	"call":   call,   // a message, by the functions of the contract
 	"device": device, // the same, through the device file
+	"calls": func(w []string) { // of one message, again and again
+		for range number(w[0]) {
+			send(message(w[1:]))
+		}
+		fmt.Println("called")
+	},
+	"unread": func(w []string) { // messages through devices that stay open
+		for range number(w[0]) {
+			f, err := os.OpenFile("/.agenthost/call", os.O_RDWR, 0)
+			if err != nil {
+				fmt.Println(err)
+				return
+			}
+			f.WriteString(message(w[1:]) + "\n")
+			held = append(held, f)
+		}
+	},
 
 	"random": func(w []string) {
 		b := make([]byte, number(w[0]))
@@ -169,6 +186,10 @@ var verbs = map[string]func(words []string){
 		fmt.Println("poked")
 	},
 	"deny": func(w []string) { // does what is forbidden, and everything to go on
+		try := func() error { _, err := os.ReadFile(w[0]); return err }
+		if strings.HasPrefix(w[0], "{") {
+			try = func() error { call(w); return nil }
+		}
 		defer func() {
 			recover()
 			fmt.Println("survived")
@@ -179,13 +200,14 @@ var verbs = map[string]func(words []string){
 				os.WriteFile("out/meanwhile", nil, 0o644)
 			}
 		}()
-		_, err := os.ReadFile(w[0])
-		fmt.Println("went on", err)
+		fmt.Println("went on", try())
 		for range 1000 {
-			os.ReadFile(w[0])
+			try()
 		}
 	},
 }
+
+var held []*os.File
 
 func number(s string) int {
 	n, err := strconv.Atoi(s)
