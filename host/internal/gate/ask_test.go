@@ -38,12 +38,18 @@ func TestAsk(t *testing.T) {
 	names := strings.Fields(`. docs docs/ docs/a.md docs/none.md docs/private.md docs/b.txt docs/sub docs/sub/c.md all all/x all/x/y
 		all/secret all/secret/z all/.env other other/f none reports reports/r.md reports/r.txt docs/new.md
 		tmp tmp/x out out/x out/never .agenthost .agenthost/pkg .agenthost/pkg/none .agenthost/pkg/manifest.json
-		.agenthost/deps .agenthost/none ../x /docs/a.md docs/../docs/a.md`)
-	for _, op := range []capability.Op{capability.Read, capability.Write} {
-		flags := Read
-		if op == capability.Write {
-			flags = Write | Create | Trunc
-		}
+		.agenthost/deps .agenthost/none .agenthost/policy.json ../x /docs/a.md docs/../docs/a.md`)
+	for _, door := range []struct {
+		op    capability.Op
+		check bool // asked by the agent itself, of what it does by a message
+		do    func(w *world, p string) Errno
+	}{
+		{capability.Read, false, func(w *world, p string) Errno { _, errno := w.Open(WASI, p, Read); return errno }},
+		{capability.Write, false, func(w *world, p string) Errno { _, errno := w.Open(WASI, p, Write|Create|Trunc); return errno }},
+		{capability.Read, true, func(w *world, p string) Errno { _, _, errno := w.Read(ABI, p, 0, 1); return errno }},
+		{capability.Write, true, func(w *world, p string) Errno { _, errno := w.Write(ABI, p, nil, false); return errno }},
+	} {
+		op := door.op
 		for _, p := range names {
 			w := newWorld(t, s)
 			var outputs []archive.Output
@@ -54,8 +60,24 @@ func TestAsk(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			w.does(func() Errno { _, errno := w.Open(WASI, p, flags); return errno })
-			ops := w.ops(w.begin.Seq)
+			if door.check {
+				before := answer
+				answer = w.Check(ABI, op, p)
+				checked := w.ops(w.begin.Seq)
+				if len(checked) != 1 || checked[0].Op != record.OpCheck || checked[0].Right != string(op) || checked[0].Path != answer.Entry.Path ||
+					checked[0].Decision != record.Own || checked[0].Rule != answer.Entry.Rule || w.hiddenProbes() != 0 {
+					t.Errorf("%s %s: checked %+v, recorded %+v", op, p, answer, checked)
+				}
+				if before.Entry.Op == record.OpList {
+					continue // a folder is listed, not read
+				}
+				if before.Allowed() != answer.Allowed() || before.Grant != answer.Grant || before.Entry.Decision != answer.Entry.Decision || before.Entry.Rule != answer.Entry.Rule {
+					t.Errorf("%s %s: policy check tells %+v, check %+v", op, p, before, answer)
+				}
+			}
+			mark := w.cfg.Exec.Head().Size - 1
+			w.does(func() Errno { return door.do(w, p) })
+			ops := w.ops(mark)
 			if len(ops) == 0 {
 				t.Errorf("%s %s: nothing was recorded", op, p)
 				continue
@@ -75,6 +97,57 @@ func TestAsk(t *testing.T) {
 				told.Right != done.Right || told.Errno != done.Errno || told.SmallestGrant != done.SmallestGrant || told.Flags != done.Flags {
 				t.Errorf("%s %s:\ntold %+v\ndone %+v", op, p, told, done)
 			}
+		}
+	}
+}
+
+// TestAskExec holds the answers of policy check, and of check, to what a command
+// leaves in the ledger.
+func TestAskExec(t *testing.T) {
+	s := setup{grants: capability.Grants{
+		Read:      []string{"docs/**"},
+		Execute:   []capability.Command{{"git", "log", "*"}, {"python3", "pkg:lib/a.txt"}},
+		Forbidden: []string{"docs/private.md"},
+	}}
+	unbound, err := capability.New(s.grants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		argv []string
+		want string
+	}{
+		{[]string{"git", "log", "v1"}, "notsup refused this version runs no commands"},
+		{[]string{"python3", "pkg:lib/a.txt"}, "notsup refused this version runs no commands"},
+		{[]string{"git", "log", "docs/private.md"}, "violation forbidden docs/private.md"},
+		{[]string{"git", "log"}, "violation no grant of execute"},
+		{[]string{"git", "push"}, "violation no grant of execute"},
+		{[]string{"/bin/sh", "-c", "git log x"}, "violation no grant of execute"},
+		{[]string{"a b", "\x1b[2J"}, "violation no grant of execute"},
+	} {
+		w := newWorld(t, s)
+		answer, err := Ask(Question{Enforcer: unbound, Op: capability.Execute, Argv: c.argv})
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "check", w.Check(ABI, capability.Execute, c.argv...), answer)
+		mark := w.cfg.Exec.Head().Size - 1
+		equal(t, strings.Join(c.argv, " "), w.does(func() Errno { return w.Exec(ABI, c.argv) }), c.want)
+		equal(t, "told and done", answer.Entry, w.ops(mark)[0])
+		if answer.Allowed() != strings.HasPrefix(c.want, "notsup") {
+			t.Errorf("%q: allowed is %v", c.argv, answer.Allowed())
+		}
+	}
+}
+
+// What a check finds does not depend on what is there.
+func TestCheckLooksAtNothing(t *testing.T) {
+	grants := capability.Grants{Read: []string{"docs/*"}, Write: []string{"docs/*"}}
+	there := newWorld(t, setup{grants: grants, outputs: []string{"docs/*"}, files: map[string]string{"docs/a": "a", "docs/b/": "", "other/a": "a"}})
+	absent := newWorld(t, setup{grants: grants, outputs: []string{"docs/*"}})
+	for _, op := range []capability.Op{capability.Read, capability.Write} {
+		for _, p := range []string{"docs/a", "docs/b", "docs/b/", "docs", "other", "other/a", "other/a/x", "out/x", "tmp", "../x", ""} {
+			equal(t, string(op)+" "+p, there.Check(ABI, op, p), absent.Check(ABI, op, p))
 		}
 	}
 }

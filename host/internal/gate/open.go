@@ -72,8 +72,12 @@ func (g *Gate) open(op record.Op, p string, flags Flags) (*File, Errno) {
 	// What a name that may not be seen holds must not show: only then is it
 	// looked at.
 	if g.visible(n) {
-		if g.asked != nil { // it may be a folder
+		switch {
+		case g.asked == nil:
+		case op.Op == record.OpOpen: // it may be a folder
 			return g.openFolder(op, n)
+		default:
+			return nil, g.hiddenOpen(op, v.v)
 		}
 		if info, _, errno := g.examine(n); errno == Success && info.Folder {
 			return g.openFolder(op, n)
