@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/hostcall"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -33,6 +34,7 @@ var asOf = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 type instance struct {
 	t       testing.TB
 	gate    *gate.Gate
+	calls   *hostcall.Dispatcher
 	fs      *FS
 	dir     string // the workspace
 	exec    *ledger.Log
@@ -106,7 +108,12 @@ func newInstance(t testing.TB) *instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in.fs = New(in.gate, nil, asOf.UnixNano())
+	in.calls = hostcall.New(hostcall.Config{
+		Gate: in.gate, Request: []byte("{}\n"), Rights: []byte("{}\n"),
+		Charge: func(units int64) { in.charged += units },
+		Result: func([]byte) {}, Log: func([]byte) {},
+	})
+	in.fs = New(in.gate, in.calls, asOf.UnixNano())
 
 	runtime := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
 	t.Cleanup(func() { runtime.Close(ctx) })
