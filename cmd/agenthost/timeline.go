@@ -100,6 +100,9 @@ func began(b record.TurnBegin) string {
 
 func operation(b record.Op) string {
 	text := b.Path
+	if b.Op == record.OpCheck {
+		text = b.Right + " " + b.Path
+	}
 	if b.To != "" {
 		text += " → " + b.To
 	}
@@ -114,7 +117,7 @@ func operation(b record.Op) string {
 	}
 	switch {
 	case b.Rule == "":
-	case b.Decision == record.Hidden, b.Decision == record.Violated:
+	case b.Decision == record.Hidden, b.Decision == record.Violated, b.Op == record.OpExec, b.Op == record.OpCheck:
 		text += ": " + b.Rule
 	default:
 		text += "  by " + b.Rule
@@ -125,7 +128,7 @@ func operation(b record.Op) string {
 	if b.Count > 0 {
 		text += fmt.Sprintf("  %d more of these", b.Count)
 	}
-	return text
+	return strings.TrimSpace(text)
 }
 
 func ended(b record.TurnEnd) string {

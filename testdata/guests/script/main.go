@@ -46,6 +46,10 @@ var verbs = map[string]verb{
 	"probe":    {1, probe}, // COUNT names that are not there
 	"await":    {1, await}, // computes until a file is there
 
+	// Messages to the host, and the reply.
+	"call":   {1, call},   // by the functions of the contract
+	"device": {1, device}, // through the device file
+
 	// What it was given, and what it answers.
 	"request": {0, request}, // standard input, to standard output
 	"args":    {0, func([]string) (string, error) { return strings.Join(os.Args, " "), nil }},
