@@ -39,6 +39,34 @@ func TestRequestEncode(t *testing.T) {
 	}
 }
 
+func TestRightsEncode(t *testing.T) {
+	for _, test := range []struct {
+		rights Rights
+		want   string
+	}{
+		{Rights{}, `{"read":[],"write":[],"execute":[],"forbidden":[]}` + "\n"},
+		{
+			Rights{Read: []string{"docs/<a>&"}, Write: []string{"out/**"}, Execute: [][]string{{"git", "log *"}}, Forbidden: []string{"x"}},
+			`{"read":["docs/<a>&"],"write":["out/**"],"execute":[["git","log *"]],"forbidden":["x"]}` + "\n",
+		},
+	} {
+		got, err := test.rights.Encode()
+		if err != nil || string(got) != test.want {
+			t.Errorf("got %s %v, want %s", got, err, test.want)
+		}
+	}
+}
+
+func TestOps(t *testing.T) {
+	ops := Ops()
+	if !slices.IsSorted(ops) || slices.Contains(ops, OpHTTP) || len(ops) != 10 {
+		t.Errorf("got %q", ops)
+	}
+	if MaxRequest+MaxBody > MaxReply {
+		t.Error("a body does not fit a reply with its line")
+	}
+}
+
 func TestFunctions(t *testing.T) {
 	for _, test := range []struct {
 		module string

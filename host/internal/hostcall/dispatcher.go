@@ -61,9 +61,24 @@ type request struct {
 	do func(body []byte) (reply []byte)
 }
 
-// bytesFuel is what the host does for each byte of a message, in units of the
-// meter.
-const bytesFuel = 8
+// What the host does for each byte of a line, and for each value in it, in units
+// of the meter.
+const (
+	bytesFuel = 8
+	valueFuel = 200
+)
+
+// charge takes fuel for reading a line, before it is read. What stands between
+// values tells how many there may be.
+func (d *Dispatcher) charge(line []byte) {
+	values := 0
+	for _, c := range line {
+		if c == ',' || c == ':' || c == '[' || c == '{' {
+			values++
+		}
+	}
+	d.cfg.Charge(int64(len(line))*bytesFuel + int64(min(values, maxValues))*valueFuel)
+}
 
 // parse reads a line. Follows is how many bytes come after it, where that is
 // known, else negative. Body is how many there are: where the line itself cannot
@@ -72,7 +87,7 @@ func (d *Dispatcher) parse(line []byte, follows int64) (r request, body int64, n
 	if len(line) > abi.MaxRequest {
 		return r, -1, &refusal{abi.ResultLimit, fmt.Sprintf("a line has at most %d bytes", abi.MaxRequest)}
 	}
-	d.cfg.Charge(int64(len(line)) * bytesFuel)
+	d.charge(line)
 	m, no := readMessage(line)
 	if no != nil {
 		return r, -1, no

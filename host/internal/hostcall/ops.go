@@ -237,6 +237,9 @@ func (d *Dispatcher) hash(m *message) func([]byte) []byte {
 
 func (d *Dispatcher) info(m *message) func([]byte) []byte {
 	m.noBody()
+	if len(d.cfg.Rights) > abi.MaxReply-4096 {
+		m.limit("what there is to say of this turn has more than %d bytes", abi.MaxReply)
+	}
 	return func([]byte) []byte {
 		d.cfg.Gate.Note(gate.ABI, record.OpInfo, -1)
 		d.cfg.Charge(int64(len(d.cfg.Rights)))
