@@ -42,25 +42,6 @@ func (e *Enforcer) Cost(name string) int64 {
 	return e.names.cost(name, e.session)
 }
 
-// CostExec is what judging the command argv takes at most, in steps, as [Enforcer.Cost]
-// has them.
-func (e *Enforcer) CostExec(argv []string) int64 {
-	var rules, steps int64
-	for _, l := range e.layers {
-		rules += int64(len(l.execute))
-	}
-	for _, arg := range argv {
-		steps += (1 + rules) * int64(1+len(arg))
-		if e.HasForbidden() {
-			eachOperandName(arg, true, func(name string) bool {
-				steps += 2 * e.Cost(name)
-				return true
-			})
-		}
-	}
-	return steps
-}
-
 // CheckExec says whether the command argv is permitted, and by which rule of
 // the manifest. Operands that look like paths (with a slash or a dot, or left
 // to the guest by a pattern) are refused if the name they mean is forbidden. The
