@@ -34,6 +34,39 @@ func (*Dir) OpenFile(name string, _ int, _ fs.FileMode) (*os.File, error) {
 // Unnamed fails.
 func (*Dir) Unnamed(name string) (*os.File, error) { return nil, fail("create", name, unsupported()) }
 
+// OpenRead fails.
+func (*Dir) OpenRead(name string) (*Handle, error) {
+	return nil, fail("open", name, unsupported())
+}
+
+// A Handle cannot be had on this system.
+type Handle struct{}
+
+// Stat fails.
+func (*Handle) Stat() (Info, error) { return Info{}, unsupported() }
+
+// Storage fails.
+func (*Handle) Storage() error { return unsupported() }
+
+// Read fails.
+func (*Handle) Read([]byte) (int, error) { return 0, unsupported() }
+
+// ReadAt fails.
+func (*Handle) ReadAt([]byte, int64) (int, error) { return 0, unsupported() }
+
+// File returns nil, which is a file that fails.
+func (*Handle) File(string) *os.File { return nil }
+
+// Close fails.
+func (*Handle) Close() error { return unsupported() }
+
+// StatEach fails for each name.
+func (*Dir) StatEach(names []string, found func(i int, info Info, err error)) {
+	for i, name := range names {
+		found(i, Info{}, fail("stat", name, unsupported()))
+	}
+}
+
 // Stat fails.
 func (*Dir) Stat(name string) (Info, error) { return Info{}, fail("stat", name, unsupported()) }
 

@@ -82,6 +82,10 @@ func Storage(f *os.File) error {
 	if err := control(f, func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil {
 		return fail("statfs", f.Name(), err)
 	}
+	return judge(&st)
+}
+
+func judge(st *unix.Statfs_t) error {
 	switch name := unix.ByteSliceToString(st.Fstypename[:]); name {
 	case "devfs", "fdesc", "autofs", "volfs":
 		return fmt.Errorf("%s is not a filesystem that stores files", name)

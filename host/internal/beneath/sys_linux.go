@@ -216,10 +216,14 @@ func Storage(f *os.File) error {
 	if err := control(f, func(fd int) error { return unix.Fstatfs(fd, &st) }); err != nil {
 		return fail("statfs", f.Name(), err)
 	}
-	return judge(uint32(st.Type)) //nolint:gosec // magic numbers have 32 bits; some systems sign-extend them
+	return judge(&st)
 }
 
-func judge(magic uint32) error {
+func judge(st *unix.Statfs_t) error {
+	return judgeMagic(uint32(st.Type)) //nolint:gosec // magic numbers have 32 bits; some systems sign-extend them
+}
+
+func judgeMagic(magic uint32) error {
 	if name, ok := unfit[magic]; ok {
 		return fmt.Errorf("%s is not a filesystem that stores files", name)
 	}

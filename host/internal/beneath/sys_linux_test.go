@@ -91,7 +91,7 @@ func TestStorage(t *testing.T) {
 		0x4d44: "vfat ", 0x2011bab0: "exfat ", 0x5346544e: "ntfs ", 0x7366746e: "ntfs3 ", 0xff534d42: "cifs ", 0xfe534d42: "smb2 ", 0x482b: "hfsplus ",
 	} {
 		got := ""
-		if err := judge(magic); err != nil {
+		if err := judgeMagic(magic); err != nil {
 			got = err.Error()
 		}
 		if (got == "") != (want == "") || !strings.HasPrefix(got, want) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -84,20 +85,30 @@ func (g *Gate) lookAgain() {
 			g.reads[in.Path] = &read{name: g.resolve(in.Path), info: in.Info}
 		}
 	}
-	for path, r := range g.reads {
-		dir, exists := g.dirOf(r.name.area)
+	areas := map[area][]*read{}
+	for _, r := range g.reads {
+		areas[r.name.area] = append(areas[r.name.area], r)
+	}
+	for area, reads := range areas {
+		dir, exists := g.dirOf(area)
 		if !exists {
 			continue
 		}
-		info, err := dir.Stat(r.name.rel)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			g.changed(path, "it is gone")
-		case err != nil:
-			g.changed(path, "it cannot be examined any more")
-		case !r.info.Same(info):
-			g.changed(path, "it was changed while the turn ran")
+		slices.SortFunc(reads, func(a, b *read) int { return strings.Compare(a.name.rel, b.name.rel) })
+		names := make([]string, len(reads))
+		for i, r := range reads {
+			names[i] = r.name.rel
 		}
+		dir.StatEach(names, func(i int, info beneath.Info, err error) {
+			switch path := reads[i].name.ledger; {
+			case errors.Is(err, fs.ErrNotExist):
+				g.changed(path, "it is gone")
+			case err != nil:
+				g.changed(path, "it cannot be examined any more")
+			case !reads[i].info.Same(info):
+				g.changed(path, "it was changed while the turn ran")
+			}
+		})
 	}
 }
 

@@ -18,7 +18,6 @@ package gate
 import (
 	"context"
 	"fmt"
-	"os"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
@@ -158,12 +157,12 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 // knowStorage asks for the filesystem of a folder that was given. Others are
 // asked for when something on them is met.
 func (g *Gate) knowStorage(dir *beneath.Dir) error {
-	f, err := dir.OpenFile(".", os.O_RDONLY, 0)
+	f, err := dir.OpenRead(".")
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := beneath.StatFile(f)
+	info, err := f.Stat()
 	if err != nil {
 		return err
 	}

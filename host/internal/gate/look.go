@@ -4,7 +4,6 @@ import (
 	"errors"
 	"hash/fnv"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -141,7 +140,7 @@ func (g *Gate) servableStat(info beneath.Info, n name, dir *beneath.Dir) string 
 	if _, known := g.storage[info.Dev]; known || !info.Mode.IsRegular() && !info.Mode.IsDir() {
 		return g.servableInfo(info, nil, n)
 	}
-	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	f, err := dir.OpenRead(n.rel)
 	if err != nil {
 		return "it cannot be examined"
 	}

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"hash"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/agenthost/agenthost/capability"
@@ -35,7 +34,7 @@ type read struct {
 // A source is a large file open for reading. It is hashed while the guest reads
 // it in order, else from the same descriptor when the turn ends.
 type source struct {
-	file   *os.File
+	file   *beneath.Handle
 	read   *read
 	info   beneath.Info
 	ops    []uint64 // the opens its digest is the content of
@@ -64,7 +63,7 @@ func (g *Gate) openRead(op record.Op, n name) (*File, Errno) {
 	if !exists {
 		return nil, g.answer(op, NoEnt)
 	}
-	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	f, err := dir.OpenRead(n.rel)
 	if err != nil {
 		return nil, g.unopened(op, n, err)
 	}
@@ -96,7 +95,7 @@ func (g *Gate) unopened(op record.Op, n name, err error) Errno {
 
 // serve reads or keeps f, records the open, and returns the guest's descriptor.
 // It owns f.
-func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *File, errno Errno) {
+func (g *Gate) serve(op record.Op, n name, f *beneath.Handle, info beneath.Info) (_ *File, errno Errno) {
 	kept := false
 	defer func() {
 		if !kept {
@@ -142,15 +141,15 @@ func (g *Gate) serve(op record.Op, n name, f *os.File, info beneath.Info) (_ *Fi
 }
 
 // serveDigest opens a large file for its digest alone, which is taken at once.
-func (g *Gate) serveDigest(op record.Op, n name, f *os.File, r *read) (*File, Errno) {
-	info, err := beneath.StatFile(f)
+func (g *Gate) serveDigest(op record.Op, n name, f *beneath.Handle, r *read) (*File, Errno) {
+	info, err := f.Stat()
 	if err != nil {
 		hostFailure("examine "+n.ledger, err)
 	}
 	g.cfg.Charge(info.Size)
 	// A file that grows all the time must not be hashed for ever.
 	sum := g.sumOf(n, io.LimitReader(f, info.Size))
-	if after, err := beneath.StatFile(f); err != nil || !info.Same(after) {
+	if after, err := f.Stat(); err != nil || !info.Same(after) {
 		g.changed(n.ledger, "it was changed while it was read")
 	}
 	op.Size, op.SHA256, op.Errno = &info.Size, g.sawDigest(r, *sum), Success.String()
@@ -181,7 +180,7 @@ func (g *Gate) release(s *source) {
 
 // readSmall reads f whole. It reports false if f holds more than size says it
 // does: then it is served as a large file.
-func readSmall(f *os.File, size int64) (data []byte, whole bool, err error) {
+func readSmall(f *beneath.Handle, size int64) (data []byte, whole bool, err error) {
 	buf := make([]byte, size+1)
 	n := 0
 	for n < len(buf) {
@@ -223,15 +222,17 @@ func (g *Gate) changed(path, what string) {
 
 // servable says what f is, and why it is not served if it is neither a folder
 // nor a regular file that only its own name leads to, on a storage filesystem.
-func (g *Gate) servable(f *os.File, n name) (beneath.Info, string) {
-	info, err := beneath.StatFile(f)
+func (g *Gate) servable(f *beneath.Handle, n name) (beneath.Info, string) {
+	info, err := f.Stat()
 	if err != nil {
 		return info, "it cannot be examined"
 	}
 	return info, g.servableInfo(info, f, n)
 }
 
-func (g *Gate) servableInfo(info beneath.Info, f *os.File, n name) string {
+// servableInfo is servable for what was examined. What f is open on is asked
+// only of a device that was not met before.
+func (g *Gate) servableInfo(info beneath.Info, f *beneath.Handle, n name) string {
 	switch {
 	case info.Mode.IsDir():
 	case !info.Mode.IsRegular():
@@ -249,10 +250,10 @@ func (g *Gate) servableInfo(info beneath.Info, f *os.File, n name) string {
 }
 
 // storageOf asks once for each device whether its files are served.
-func (g *Gate) storageOf(dev uint64, f *os.File) error {
+func (g *Gate) storageOf(dev uint64, f *beneath.Handle) error {
 	err, known := g.storage[dev]
 	if !known {
-		err = beneath.Storage(f)
+		err = f.Storage()
 		g.storage[dev] = err
 	}
 	return err
@@ -299,7 +300,7 @@ func (g *Gate) settle(s *source) {
 		hostFailure("hash "+s.read.name.ledger, err)
 	}
 	s.hashed += rest
-	info, err := beneath.StatFile(s.file)
+	info, err := s.file.Stat()
 	if err != nil {
 		hostFailure("examine "+s.read.name.ledger, err)
 	}

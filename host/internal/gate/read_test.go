@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -296,12 +297,17 @@ func (w *world) rename(from, to string) {
 
 // TestGrowing gives a file more than it said to have when it is read.
 func TestGrowing(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "f")
-	if err := os.WriteFile(path, []byte("12345"), 0o644); err != nil {
+	folder := t.TempDir()
+	if err := os.WriteFile(filepath.Join(folder, "f"), []byte("12345"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	dir, err := beneath.Open(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
 	for size, want := range map[int64]string{4: "false ", 5: "true 12345", 6: "true 12345", 100: "true 12345", 0: "false "} {
-		f, err := os.Open(path)
+		f, err := dir.OpenRead("f")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -106,7 +107,7 @@ func TestDigestFails(t *testing.T) {
 	for name := range s.files {
 		w.opened(name, Read).Close()
 	}
-	files := make([]*os.File, 0, len(w.pending))
+	files := make([]*beneath.Handle, 0, len(w.pending))
 	for _, p := range w.pending {
 		files = append(files, p.file)
 	}
@@ -117,7 +118,7 @@ func TestDigestFails(t *testing.T) {
 	}
 	for _, f := range files {
 		if _, err := f.Stat(); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("%s is still open: %v", f.Name(), err)
+			t.Errorf("a file is still open: %v", err)
 		}
 	}
 	equal(t, "files", len(files), 5)

@@ -159,11 +159,11 @@ func (g *Gate) openOver(op record.Op, n name, flags Flags) (*File, Errno) {
 // commit may replace: a regular file with one link.
 func (g *Gate) openTarget(n name) (f *os.File, info beneath.Info, rule string, errno Errno) {
 	dir, _ := g.dirOf(n.area)
-	f, err := dir.OpenFile(n.rel, os.O_RDONLY, 0)
+	h, err := dir.OpenRead(n.rel)
 	if err != nil {
 		return nil, info, linkRule(err), errnoOf(err)
 	}
-	info, rule = g.servable(f, n)
+	info, rule = g.servable(h, n)
 	switch {
 	case rule != "":
 	case info.Mode.IsDir():
@@ -172,10 +172,10 @@ func (g *Gate) openTarget(n name) (f *os.File, info beneath.Info, rule string, e
 		rule = "more than one link"
 	}
 	if rule != "" {
-		f.Close()
+		h.Close()
 		return nil, info, rule, Perm
 	}
-	return f, info, "", Success
+	return h.File(n.rel), info, "", Success
 }
 
 // hashTarget returns the digest of a file that a write would replace.
