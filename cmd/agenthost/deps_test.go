@@ -56,6 +56,7 @@ var doors = map[string][]string{
 var testDoors = map[string][]string{
 	"github.com/rogpeppe/go-internal": {"cmd/agenthost"},
 	"github.com/tetratelabs/wazero":   {"host/archive", "host/internal/meter"},
+	"golang.org/x/sys":                {"capability"},
 }
 
 // TestImports holds both tables on every platform that must build.
