@@ -48,6 +48,17 @@ func (r *Root) List() ([]Summary, error) {
 	return list, nil
 }
 
+// All names all sessions, sorted by id: of each Summary only ID and Plane are
+// set, and no ledger is read.
+func (r *Root) All() ([]Summary, error) {
+	places, err := r.places()
+	list := make([]Summary, 0, len(places))
+	for _, p := range places {
+		list = append(list, Summary{ID: p.id, Plane: p.plane})
+	}
+	return list, err
+}
+
 // removed reports whether a session that was found is no longer there: somebody
 // prunes.
 func (r *Root) removed(p place) bool {

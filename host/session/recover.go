@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -286,8 +285,8 @@ func (s *Session) clear(settled bool) error {
 		return err
 	}
 	for _, e := range entries {
-		turn, err := strconv.Atoi(e.Name)
-		if err != nil || turn < 1 || strconv.Itoa(turn) != e.Name {
+		turn, ok := turnOf(e.Name)
+		if !ok {
 			continue // not made by this package
 		}
 		last := turn == s.state.ended

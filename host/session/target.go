@@ -24,19 +24,23 @@ var kept = []string{"FORMAT", "control", "ledger", "output", "packages_store", "
 // name may be written was judged before; here only what is agenthost's own is
 // refused once more.
 func (s *Session) target(path string) (*beneath.Dir, string, error) {
+	return s.root.target(s.ID, path)
+}
+
+func (r *Root) target(id ID, path string) (*beneath.Dir, string, error) {
 	if err := beneath.CheckName(path); err != nil || path == "." {
 		return nil, "", fmt.Errorf("publishing %q: %w", path, errors.Join(err, beneath.ErrName))
 	}
-	if strings.HasPrefix(path, s.OutputName()+"/") {
-		return s.root.folder(), path, nil
+	if strings.HasPrefix(path, "output/"+string(id)+"/") {
+		return r.folder(), path, nil
 	}
 	first, _, _ := strings.Cut(path, "/")
-	inside := s.root.inside
-	if first == "output" || first == DefaultRoot || s.root.same && slices.Contains(kept, first) ||
+	inside := r.inside
+	if first == "output" || first == DefaultRoot || r.same && slices.Contains(kept, first) ||
 		inside != "" && (path == inside || strings.HasPrefix(path, inside+"/")) {
 		return nil, "", fmt.Errorf("publishing %q: the name is agenthost's own", path)
 	}
-	return s.root.workspace, path, nil
+	return r.workspace, path, nil
 }
 
 // A sight is what was found at a target.
