@@ -43,17 +43,18 @@ func yesFlag() cli.Flag {
 }
 
 // sure makes certain that what cannot be taken back is wanted: by --yes, or by
-// somebody at a terminal. What it is, what says, as in "remove 2 sessions".
-func (p *program) sure(c *cli.Context, what string) error {
+// somebody at a terminal. What it is, what says, as in "remove 2 sessions"; hint
+// is for whom that is too fast.
+func (p *program) sure(c *cli.Context, what, hint string) error {
 	if c.Bool("yes") {
 		return nil
 	}
 	if !p.asks() {
-		return usageError("nothing was removed: nobody can be asked whether to "+what, "say --yes, or --dry-run to see what it would be")
+		return usageError("nothing was removed: nobody can be asked whether to "+what, hint)
 	}
 	yes, err := p.confirm(c.Context, what+" for good?")
 	if err == nil && !yes {
-		err = usageError("nothing was removed", "say yes, or --dry-run to see what it would be")
+		err = usageError("nothing was removed", hint)
 	}
 	return err
 }

@@ -50,6 +50,7 @@ func (p *program) commands() []*cli.Command {
 	return []*cli.Command{
 		p.runCommand(),
 		p.sessionCommand(),
+		p.blockedCommand(),
 		p.verifyCommand(),
 		p.ledgerCommand(),
 		p.packageCommand(),

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,15 +70,19 @@ func (p *program) continued(ctx context.Context, root *session.Root, name, plane
 // takeUp opens an open session, and tells what recovery found to do in it.
 func (p *program) takeUp(ctx context.Context, root *session.Root, id session.ID) (*session.Session, error) {
 	s, findings, err := root.Open(ctx, id)
-	p.tellRecovery(findings)
+	p.tellRecovery(root, findings)
 	if err != nil {
-		return nil, sessionError(id, err)
+		return nil, sessionError(id, err, notRun)
 	}
 	return s, nil
 }
 
-// sessionError gives the user a way out where a session cannot be worked on.
-func sessionError(id session.ID, err error) error {
+// notRun is the way out where the root cannot be written.
+const notRun = "nothing was run; make room there and the folder writable, or name another one with --root"
+
+// sessionError gives the user a way out where a session cannot be worked on, hint
+// where only the disk is in the way.
+func sessionError(id session.ID, err error, hint string) error {
 	var used *session.InUseError
 	var broken *ledger.IntegrityError
 	switch {
@@ -94,7 +99,7 @@ func sessionError(id session.ID, err error) error {
 	case errors.As(err, &broken):
 		return err
 	}
-	return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
+	return rootError(err, hint)
 }
 
 // enter opens a new session for the turn, unless there is one to continue.
@@ -111,7 +116,7 @@ func (in *place) enter(ctx context.Context, turn host.Turn, open record.SessionO
 	if errors.Is(err, session.ErrExists) {
 		return nil, usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
 	}
-	return s, rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
+	return s, rootError(err, notRun)
 }
 
 // leave gives the session up after the turn.
@@ -171,14 +176,19 @@ func (p *program) watch(e ledger.Entry) {
 // recover finishes what an earlier process began in the root.
 func (p *program) recover(ctx context.Context, root *session.Root) error {
 	findings, err := root.Recover(ctx)
-	p.tellRecovery(findings)
-	return rootError(err, "nothing was run; make room there and the folder writable, or name another one with --root")
+	p.tellRecovery(root, findings)
+	return rootError(err, notRun)
 }
 
 // tellRecovery tells what recovery did, and what it could not mend.
-func (p *program) tellRecovery(findings []session.Finding) {
+func (p *program) tellRecovery(root *session.Root, findings []session.Finding) {
 	for _, c := range p.cutShort {
 		p.term.note("recovered: turn %d of session %s was cut short when its process ended; it is recorded as aborted, and nothing of it is published", c.turn, c.session)
+		if id, plane, err := root.Find(c.session); err == nil {
+			if turns, err := root.KeptTurns(plane, id); err == nil && slices.Contains(turns, c.turn) {
+				p.term.note("what it wrote is kept (%s)", p.command("blocked", "diff", fmt.Sprintf("%s:%d", id, c.turn)))
+			}
+		}
 	}
 	p.cutShort = nil
 	for _, f := range findings {

@@ -65,13 +65,13 @@ func (p *program) sessionClose(c *cli.Context) error {
 		return err
 	}
 	s, findings, err := root.Open(c.Context, id)
-	p.tellRecovery(findings)
+	p.tellRecovery(root, findings)
 	already := errors.Is(err, session.ErrClosed)
 	turns := 0
 	switch {
 	case already:
 	case err != nil:
-		return sessionError(id, err)
+		return sessionError(id, err, "nothing was closed; make room there and the folder writable")
 	default:
 		turns = s.Turns()
 		if err := s.Close(); err != nil {
@@ -142,7 +142,7 @@ func (p *program) sessionPrune(c *cli.Context) error {
 		if published {
 			what += " and what they published under out/"
 		}
-		if err := p.sure(c, what); err != nil {
+		if err := p.sure(c, what, "say --yes, or --dry-run to see what it would be"); err != nil {
 			return err
 		}
 	}

@@ -32,7 +32,8 @@ func (p *program) report(in place, r *host.Result) error {
 		p.term.note("files are in %s", output)
 	}
 	if keeps := r.Status == record.StatusBlocked || r.Status == record.StatusAborted; keeps && len(r.Evidence.RealizedWrites) > 0 {
-		p.term.note("what it wrote is kept in %s", filepath.Join(forPeople(in.root.Path()), "planes", in.plane, "sessions", r.Session, "blocked", fmt.Sprint(r.Number)))
+		p.term.note("what it wrote is kept in %s (%s)", filepath.Join(forPeople(in.root.Path()), "planes", in.plane, "sessions", r.Session, "blocked", fmt.Sprint(r.Number)),
+			p.command("blocked", "diff", fmt.Sprintf("%s:%d", r.Session, r.Number)))
 	}
 	if in.stays() {
 		p.term.note("turn %d; the session is open: %s", r.Number, p.command("run", in.again, "--session", r.Session))

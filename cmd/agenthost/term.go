@@ -25,6 +25,7 @@ type terminal struct {
 	stdout, stderr io.Writer
 	quiet          bool // --quiet: no notes, no progress
 	color          bool // on standard error
+	outColor       bool // on standard output
 	outIsTTY       bool
 	errIsTTY       bool
 	progressing    bool // a progress line stands on the screen
@@ -34,7 +35,8 @@ type terminal struct {
 // newTerminal looks at what the two writers are. getenv is os.Getenv.
 func newTerminal(stdout, stderr io.Writer, getenv func(string) string) *terminal {
 	t := &terminal{stdout: stdout, stderr: stderr, outIsTTY: isTTY(stdout), errIsTTY: isTTY(stderr)}
-	t.color = t.errIsTTY && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	colors := getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
+	t.color, t.outColor = t.errIsTTY && colors, t.outIsTTY && colors
 	return t
 }
 
@@ -46,6 +48,16 @@ func isTTY(w io.Writer) bool {
 // line prints one line on standard output.
 func (t *terminal) line(format string, args ...any) {
 	t.out([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+// styled prints one line on standard output, in a color where there are colors.
+// Tabs stay; all else is escaped as in any line.
+func (t *terminal) styled(color, line string) {
+	line = escapeCells(line)
+	if t.outColor && color != "" {
+		line = "\x1b[" + color + "m" + line + "\x1b[0m"
+	}
+	t.out([]byte(line + "\n"))
 }
 
 // text prints text of ours, line ends and all, on standard output.
@@ -83,11 +95,7 @@ func (t *terminal) result(b []byte) {
 	}
 	for line := range strings.Lines(string(b)) {
 		line, ended := strings.CutSuffix(line, "\n")
-		cells := strings.Split(line, "\t")
-		for i := range cells {
-			cells[i] = escape(cells[i])
-		}
-		line = strings.Join(cells, "\t")
+		line = escapeCells(line)
 		if ended {
 			line += "\n"
 		}
@@ -191,6 +199,15 @@ func escape(s string) string {
 		i += n
 	}
 	return b.String()
+}
+
+// escapeCells is escape, but leaves tabs as they are.
+func escapeCells(s string) string {
+	cells := strings.Split(s, "\t")
+	for i := range cells {
+		cells[i] = escape(cells[i])
+	}
+	return strings.Join(cells, "\t")
 }
 
 // disturbs tells whether a character can change how others are shown, or is not
