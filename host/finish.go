@@ -298,6 +298,7 @@ func (r *run) evidence() error {
 }
 
 func (r *run) endEntry(e ending) (record.TurnEnd, error) {
+	r.result.Message = r.session.WithoutPaths(r.result.Message)
 	end := record.TurnEnd{
 		Status: r.result.Status, Code: r.result.Code, Limit: r.result.Limit, Message: r.result.Message, Exit: r.result.Exit,
 		Fuel: e.fuel, MemoryBytes: e.memory, WallNS: r.result.Duration.Nanoseconds(),

@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -78,6 +80,29 @@ func TestInputChangedMeanwhile(t *testing.T) {
 			ended(t, r, "blocked", c.code, "the turn was blocked: "+c.message, again)
 			b.check(r, filepath.Join(b.sessionDir(r), "ledger"), changed)
 		})
+	}
+}
+
+// What the host says when it fails is on record without the places of this
+// machine.
+func TestHostFailsWithoutPaths(t *testing.T) {
+	b := newBench(t, nil)
+	a := ask{steps: []string{"tell now"}}
+	a.turn.Stderr = &hook{do: func() {
+		blobs := b.session.BlobDir()
+		if err := errors.Join(os.RemoveAll(blobs), os.WriteFile(blobs, nil, 0o600)); err != nil {
+			t.Error(err)
+		}
+	}}
+	p := b.prepare(a)
+	b.session = b.open(p, a)
+	r := must(p.Run(t.Context(), b.session))(t)
+	blobs := ".agenthost/planes/ho1/sessions/" + r.Session + "/ledger/blobs"
+	if r.Code != "host" || !strings.Contains(r.Message, strings.TrimPrefix(blobs, ".agenthost/")) || strings.Contains(r.Message, b.workspace) {
+		t.Errorf("got %s: %s", r.Code, r.Message)
+	}
+	if text := string(must(os.ReadFile(filepath.Join(b.sessionDir(r), "ledger/exec.jsonl")))(t)); strings.Contains(text, b.workspace) {
+		t.Errorf("the ledger names %s:\n%s", b.workspace, text)
 	}
 }
 

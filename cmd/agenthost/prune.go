@@ -140,7 +140,7 @@ func (p *program) sessionPrune(c *cli.Context) error {
 	if len(chosen) > 0 && !dry {
 		what := "remove the record of " + count(len(chosen), "closed session")
 		if published {
-			what += " and what they published under out/"
+			what += map[bool]string{true: " and what it", false: " and what they"}[len(chosen) == 1] + " published under out/"
 		}
 		if err := p.sure(c, what, "say --yes, or --dry-run to see what it would be"); err != nil {
 			return err

@@ -277,3 +277,20 @@ func TestKeptAfterCommit(t *testing.T) {
 		t.Errorf("got %s, want a=mine", got)
 	}
 }
+
+func TestWithoutPaths(t *testing.T) {
+	ws := t.TempDir()
+	for root, c := range map[string]struct{ text, want string }{
+		"": {
+			"open " + ws + "/.agenthost/planes/ho1: no; root " + ws + "/.agenthost is full; " + ws + "/docs/a; " + ws,
+			"open planes/ho1: no; root the root is full; docs/a; the workspace",
+		},
+		ws + "-root": {"write " + ws + "-root/planes: no; " + ws + "-root; read " + ws + "/a: no", "write planes: no; the root; read a: no"},
+	} {
+		r := openRoot(t, Options{Workspace: ws, Root: root})
+		t.Cleanup(func() { os.RemoveAll(ws + "-root") })
+		if got := create(t, r, "SES-1").WithoutPaths(c.text); got != c.want {
+			t.Errorf("got  %s\nwant %s", got, c.want)
+		}
+	}
+}

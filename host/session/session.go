@@ -7,7 +7,9 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -326,6 +328,26 @@ func (s *Session) Seed() ([]byte, error) { return ledger.GetBlob(s.BlobDir(), s.
 // BlobDir is the path of the folder of the session's blobs.
 func (s *Session) BlobDir() string {
 	return s.root.join(s.name() + "/ledger/" + record.BlobFolder)
+}
+
+// WithoutPaths is a text in which the places of root and workspace on this
+// machine are left out: what errors say goes on record, and records say the same
+// wherever they lie.
+func (s *Session) WithoutPaths(text string) string {
+	type place struct{ path, name string }
+	places := []place{{s.root.path, "the root"}, {s.root.workspacePath, "the workspace"}}
+	if abs, err := filepath.Abs(s.root.opts.Workspace); err == nil { // through a link, maybe
+		places = append(places, place{abs, "the workspace"})
+	}
+	slices.SortStableFunc(places, func(a, b place) int { return len(b.path) - len(a.path) }) // the inner first
+	for _, p := range places {
+		if p.path == "/" {
+			continue
+		}
+		text = strings.ReplaceAll(text, p.path+"/", "")
+		text = strings.ReplaceAll(text, p.path, p.name)
+	}
+	return text
 }
 
 // OutputName is the folder of the session's published files, as ledgers spell
