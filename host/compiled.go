@@ -16,7 +16,7 @@ type guest struct {
 	ready  chan struct{} // closed when the rest is set
 	gaveUp bool          // err is about the turn that compiled it
 	module wazero.CompiledModule
-	wasi   api.Module // its own WASI, where it imports functions WASI does not have
+	wasi   api.Module // what it imports of WASI
 	err    error
 }
 
@@ -68,11 +68,11 @@ func (r *Runner) publish(sum ledger.Hash, g *guest) {
 
 func (r *Runner) compile(ctx context.Context, pkg *archive.Package, missing map[string]signature) (wazero.CompiledModule, api.Module, error) {
 	module, _, err := r.load(ctx, pkg)
-	if err != nil || len(missing) == 0 {
-		return module, nil, err
+	if err != nil {
+		return nil, nil, err
 	}
 	// The name is one that no guest can import: packages that do are refused.
-	wasi, err := r.instantiateWASI(ctx, abi.WASIModule+" of "+pkg.Guest.Module.String(), missing)
+	wasi, err := r.instantiateWASI(ctx, abi.WASIModule+" of "+pkg.Guest.Module.String(), pkg.Guest.Imports, missing)
 	return module, wasi, err
 }
 

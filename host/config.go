@@ -23,7 +23,6 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/imports/wasi_snapshot_preview1"
 
-	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/compile"
 	"github.com/agenthost/agenthost/host/internal/gate"
@@ -136,7 +135,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := compile.OpenCache(ctx, dir, compile.Bounds{Time: compileTime, Memory: compileMemory, Module: maxModule})
+	cache, err := compile.OpenCache(dir, compile.Bounds{Time: compileTime, Memory: compileMemory, Module: maxModule})
 	if err != nil {
 		return nil, err
 	}
@@ -157,18 +156,20 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	return r, nil
 }
 
-// offer instantiates the host modules that all guests share.
+// offer instantiates the host modules that all guests share, and finds out what
+// wazero's WASI is, of which each guest gets what it imports.
 func (r *Runner) offer(ctx context.Context) error {
 	if err := errors.Join(instantiateMeter(ctx, r.runtime), instantiateABI(ctx, r.runtime)); err != nil {
 		return err
 	}
-	theirs, err := wasi_snapshot_preview1.NewBuilder(r.runtime).Compile(ctx)
+	// An interpreter makes no native code of functions that are only looked at.
+	interpreter := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	theirs, err := wasi_snapshot_preview1.NewBuilder(interpreter).Compile(ctx)
 	if err != nil {
 		return fmt.Errorf("build WASI: %w", err)
 	}
 	r.wasi = theirs.ExportedFunctions()
-	_, err = r.instantiateWASI(ctx, abi.WASIModule, nil)
-	return err
+	return interpreter.Close(ctx)
 }
 
 // Close releases compiled guests. No turn may be running.

@@ -64,14 +64,12 @@ func (p *Prepared) runGuest(ctx context.Context, r *running, s start) (e ending)
 	defer mem.Free()
 
 	ctx = experimental.WithMemoryAllocator(r.within(ctx), mem)
-	if wasi := p.guest.wasi; wasi != nil {
-		ctx = experimental.WithImportResolver(ctx, func(name string) api.Module {
-			if name == abi.WASIModule {
-				return wasi
-			}
-			return nil
-		})
-	}
+	ctx = experimental.WithImportResolver(ctx, func(name string) api.Module {
+		if name == abi.WASIModule {
+			return p.guest.wasi
+		}
+		return nil
+	})
 	instance, err := p.instantiate(ctx, p.moduleConfig(r, s, out, e.stderr))
 	if err == nil {
 		_, err = instance.ExportedFunction(abi.ExportStart).Call(ctx)

@@ -12,6 +12,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/govfs"
 	"github.com/agenthost/agenthost/host/internal/hostcall"
@@ -81,23 +82,32 @@ func instantiateMeter(ctx context.Context, runtime wazero.Runtime) error {
 	return nil
 }
 
-// instantiateWASI gives guests WASI preview 1: each function is wazero's own,
-// behind one wrapper. Names in missing answer ENOSYS.
-func (r *Runner) instantiateWASI(ctx context.Context, name string, missing map[string]signature) (api.Module, error) {
+// instantiateWASI gives a guest what it imports of WASI preview 1: each function
+// is wazero's own, behind one wrapper. Names in missing answer ENOSYS.
+func (r *Runner) instantiateWASI(ctx context.Context, name string, imports []archive.Import, missing map[string]signature) (api.Module, error) {
+	functions := map[string]bool{}
+	for _, i := range imports {
+		if i.Module == abi.WASIModule {
+			functions[i.Name] = true
+		}
+	}
 	builder := r.runtime.NewHostModuleBuilder(name)
-	for _, function := range slices.Sorted(maps.Keys(r.wasi)) {
+	for _, function := range slices.Sorted(maps.Keys(functions)) {
+		if s, ok := missing[function]; ok {
+			builder.NewFunctionBuilder().
+				WithGoModuleFunction(enosys(function, len(s.results) > 0), s.params, s.results).Export(function)
+			continue
+		}
 		def := r.wasi[function]
+		if def == nil {
+			return nil, fmt.Errorf("build WASI: there is no %s", function)
+		}
 		inner, ok := def.GoFunction().(api.GoModuleFunction)
 		if !ok {
 			return nil, fmt.Errorf("build WASI: %s is not a function of Go", function)
 		}
 		builder.NewFunctionBuilder().
 			WithGoModuleFunction(mediate(function, inner), def.ParamTypes(), def.ResultTypes()).Export(function)
-	}
-	for _, function := range slices.Sorted(maps.Keys(missing)) {
-		s := missing[function]
-		builder.NewFunctionBuilder().
-			WithGoModuleFunction(enosys(function, len(s.results) > 0), s.params, s.results).Export(function)
 	}
 	// What the builder itself instantiates cannot be resolved to by one guest
 	// alone: it is wrapped in a type that imports do not accept.

@@ -49,7 +49,7 @@ var doors = map[string][]string{
 	"github.com/google/jsonschema-go":  {"cmd/agenthost"},
 	"golang.org/x/term":                {"cmd/agenthost"},
 	"golang.org/x/mod":                 {"ledger"},
-	"golang.org/x/sys":                 {"host/internal/beneath"},
+	"golang.org/x/sys":                 {"host/internal/beneath", "host/internal/compile"},
 	"github.com/rogpeppe/go-internal":  {},
 	// The rest of that module is for tests.
 	"github.com/rogpeppe/go-internal/diff": {"cmd/agenthost"},

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"github.com/agenthost/agenthost/capability"
@@ -121,11 +120,9 @@ func Parse(source string, data []byte) (*Policy, error) {
 	return p, p.check()
 }
 
-var packageID = regexp.MustCompile(`^PKG-[A-Za-z0-9-]{1,100}$`)
-
 func parseAcceptance(text string) (Acceptance, error) {
 	id, digest, found := strings.Cut(text, "@")
-	if !found || !packageID.MatchString(id) {
+	if !found || archive.CheckID("PKG", id) != nil {
 		return Acceptance{}, fmt.Errorf("%q does not begin with the id of a package and @", text)
 	}
 	h, err := ledger.ParseHash(digest)
@@ -181,12 +178,11 @@ func grantError(source, prefix string, err error) error {
 	return &Error{source, where, fmt.Sprintf("%q %s", g.Pattern, g.Reason), g.Hint}
 }
 
-var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-
 // refusedVariable says why a command must not get a variable from outside: it
 // would change which code runs. See CONFINE.md, "Which command".
 func refusedVariable(name string) string {
-	if !variable.MatchString(name) {
+	const letters = "_ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+	if name == "" || strings.Trim(name[:1], letters) != "" || strings.Trim(name, letters+"0123456789") != "" {
 		return "is not the name of a variable"
 	}
 	for _, prefix := range []string{"LD_", "DYLD_", "GIT_", "PYTHON", "PERL5", "AGENTHOST_"} {

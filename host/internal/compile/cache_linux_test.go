@@ -51,13 +51,13 @@ func TestUnsafeFolders(t *testing.T) {
 				t.Skip("only root can give a folder away")
 			}
 			dir := filepath.Join(t.TempDir(), "cache")
-			if _, err := OpenCache(t.Context(), dir, roomy); err != nil {
+			if _, err := OpenCache(dir, roomy); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.spoil(dir); err != nil {
 				t.Fatal(err)
 			}
-			_, err := OpenCache(t.Context(), dir, roomy)
+			_, err := OpenCache(dir, roomy)
 			var unsafe *cache.UnsafeError
 			if !errors.As(err, &unsafe) {
 				t.Fatalf("got %v, want that it is unsafe", err)
@@ -74,7 +74,7 @@ func TestFileInTheWay(t *testing.T) {
 	if err := os.WriteFile(dir, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenCache(t.Context(), dir, roomy); err == nil || !strings.HasPrefix(err.Error(), "make the cache: ") {
+	if _, err := OpenCache(dir, roomy); err == nil || !strings.HasPrefix(err.Error(), "make the cache: ") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -86,7 +86,7 @@ func TestFullDisk(t *testing.T) {
 		t.Skipf("mounting a small disk: %v", err)
 	}
 	defer syscall.Unmount(dir, syscall.MNT_DETACH)
-	c, err := OpenCache(t.Context(), filepath.Join(dir, "cache"), roomy)
+	c, err := OpenCache(filepath.Join(dir, "cache"), roomy)
 	if err != nil {
 		t.Fatal(err)
 	}

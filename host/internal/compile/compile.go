@@ -20,12 +20,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
+	"golang.org/x/sys/cpu"
 
 	"github.com/agenthost/agenthost/host/internal/cache"
 	"github.com/agenthost/agenthost/host/internal/meter"
@@ -55,7 +58,7 @@ type Bounds struct {
 // for concurrent use, also by several processes.
 type Cache struct {
 	dir    string
-	engine string // what native code depends on beside the module: see engineOf
+	engine string // what native code depends on beside the module: see engineName
 	bounds Bounds
 
 	mu   sync.Mutex
@@ -71,39 +74,27 @@ const (
 // OpenCache opens the cache in a folder, which is made if it is absent. It
 // fails if the folder is not the user's own or others may enter it
 // (*[cache.UnsafeError]).
-func OpenCache(ctx context.Context, dir string, bounds Bounds) (*Cache, error) {
+func OpenCache(dir string, bounds Bounds) (*Cache, error) {
 	if err := cache.Open(dir, modulesDir, nativeDir); err != nil {
 		return nil, err
 	}
-	c := &Cache{dir: dir, bounds: bounds, busy: map[string]chan struct{}{}}
-	var err error
-	c.engine, err = c.engineOf(ctx)
-	return c, err
+	return &Cache{dir: dir, engine: engineName(), bounds: bounds, busy: map[string]chan struct{}{}}, nil
 }
 
-// engineOf returns a name for everything that wazero's native code depends on
-// besides the module: its version, the architecture, the features of this
-// processor. wazero does not tell them, but files code under a digest of them
-// and the module: for the empty module, which is the same everywhere, the file's
-// name stands for the rest.
-func (c *Cache) engineOf(ctx context.Context) (string, error) {
-	dir, err := os.MkdirTemp("/dev/shm", "agenthost-") // wazero syncs what it files, which takes long on a disk
-	if err != nil {
-		dir, err = os.MkdirTemp(filepath.Join(c.dir, nativeDir), cache.NewPrefix)
+// engineName returns a name for everything that wazero's native code depends on
+// besides the module: its version, the architecture, and what this processor can
+// do, where it looks at a few of the features that are named here.
+func engineName() string {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, d := range info.Deps {
+			if d.Path == "github.com/tetratelabs/wazero" {
+				version = d.Version
+			}
+		}
 	}
-	if err != nil {
-		return "", fmt.Errorf("write the cache: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	if err := compileInto(ctx, dir, []byte("\x00asm\x01\x00\x00\x00")); err != nil {
-		return "", fmt.Errorf("start the compiler: %w", err)
-	}
-	name, err := onlyFile(dir)
-	if err != nil {
-		return "", fmt.Errorf("start the compiler: %w", err)
-	}
-	sum := sha256.Sum256([]byte(name))
-	return hex.EncodeToString(sum[:8]), nil
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %+v %+v", version, runtime.GOARCH, cpu.X86, cpu.ARM64))
+	return hex.EncodeToString(sum[:8])
 }
 
 // Native returns wazero's cache of native code, which lies in c.
@@ -140,8 +131,8 @@ var errReplaced = errors.New("its native code was replaced meanwhile")
 // after a crash of the machine, it is made once more. The error is a
 // *[ModuleError] where the module is at fault, or the context's.
 //
-// runtime must have the cache's own [Cache.Native].
-func (c *Cache) Load(ctx context.Context, runtime wazero.Runtime, sum [sha256.Size]byte, read func() ([]byte, error), started func()) (wazero.CompiledModule, error) {
+// engine must have the cache's own [Cache.Native].
+func (c *Cache) Load(ctx context.Context, engine wazero.Runtime, sum [sha256.Size]byte, read func() ([]byte, error), started func()) (wazero.CompiledModule, error) {
 	key := c.key(sum)
 	release, err := c.acquire(ctx, key)
 	if err != nil {
@@ -157,7 +148,7 @@ func (c *Cache) Load(ctx context.Context, runtime wazero.Runtime, sum [sha256.Si
 		if err != nil {
 			return nil, err
 		}
-		module, err := c.give(ctx, runtime, e)
+		module, err := c.give(ctx, engine, e)
 		if err == nil {
 			return module, nil
 		}
@@ -187,16 +178,18 @@ func (c *Cache) make(ctx context.Context, key string, sum [sha256.Size]byte, rea
 	return c.inChild(ctx, key, wasm)
 }
 
-// give has the engine load an entry. Should the native code be gone by then, the
-// engine compiles the outline in its place and files that: it is quick and
-// harmless, but no agent, so the file must be the same one after as before.
-func (c *Cache) give(ctx context.Context, runtime wazero.Runtime, e *entry) (wazero.CompiledModule, error) {
+// give has the engine load an entry. Should the native code be gone by then, or
+// the engine look for it elsewhere, it compiles the outline in its place and
+// files that: it is quick and harmless, but no agent. So the file must be the
+// same one after as before, and none may have come beside it but by others.
+func (c *Cache) give(ctx context.Context, engine wazero.Runtime, e *entry) (wazero.CompiledModule, error) {
 	native := filepath.Join(c.dir, nativeDir, e.Native)
-	before, err := os.Lstat(native)
-	if err != nil {
+	before, err1 := os.Lstat(native)
+	folder, err2 := os.Lstat(filepath.Dir(native))
+	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	module, err := runtime.CompileModule(ctx, e.outline)
+	module, err := engine.CompileModule(ctx, e.outline)
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +197,28 @@ func (c *Cache) give(ctx context.Context, runtime wazero.Runtime, e *entry) (waz
 	if err != nil || !os.SameFile(before, after) || before.Size() != e.NativeSize || after.Size() != e.NativeSize {
 		return nil, errors.Join(errReplaced, module.Close(ctx))
 	}
+	now, err := os.Lstat(filepath.Dir(native))
+	if err != nil || !now.ModTime().Equal(folder.ModTime()) {
+		name, err := c.nameOf(ctx, e.outline)
+		if err != nil || name != e.Native {
+			return nil, errors.Join(errReplaced, err, module.Close(ctx))
+		}
+	}
 	return module, nil
+}
+
+// nameOf is the file in which the engine looks for the native code of an
+// outline.
+func (c *Cache) nameOf(ctx context.Context, outline []byte) (string, error) {
+	dir, err := os.MkdirTemp(filepath.Join(c.dir, nativeDir), cache.NewPrefix)
+	if err != nil {
+		return "", fmt.Errorf("write the cache: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := compileInto(ctx, dir, outline); err != nil {
+		return "", fmt.Errorf("start the compiler: %w", err)
+	}
+	return onlyFile(dir)
 }
 
 // forget drops an entry and its native code.

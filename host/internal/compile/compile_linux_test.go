@@ -29,7 +29,7 @@ var roomy = Bounds{Time: time.Minute, Memory: 2 << 30, Module: 1 << 20}
 
 func open(t *testing.T, b Bounds) *Cache {
 	t.Helper()
-	c, err := OpenCache(t.Context(), filepath.Join(t.TempDir(), "cache"), b)
+	c, err := OpenCache(filepath.Join(t.TempDir(), "cache"), b)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +133,7 @@ func TestModuleAtOnce(t *testing.T) {
 	wasm := slow(100)
 	var all sync.WaitGroup
 	for range 3 {
-		c, err := OpenCache(t.Context(), dir, roomy)
+		c, err := OpenCache(dir, roomy)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ type engine struct {
 
 func newEngine(t *testing.T, dir string) *engine {
 	t.Helper()
-	c, err := OpenCache(t.Context(), dir, roomy)
+	c, err := OpenCache(dir, roomy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,6 +182,40 @@ func TestNativeCodeGone(t *testing.T) {
 			t.Errorf("%s: left %q", name, names)
 		}
 	}
+}
+
+// Should the engine look for the native code under another name than it was filed
+// by, it is not taken for loaded.
+func TestNativeCodeElsewhere(t *testing.T) {
+	e := newEngine(t, filepath.Join(t.TempDir(), "cache"))
+	wasm := answering(7)
+	m, err := e.load(wasm)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Close(t.Context())
+	key := e.cache.key(sha256.Sum256(wasm))
+	found, err := e.cache.load(key)
+	if err != nil || found == nil {
+		t.Fatal(found, err)
+	}
+	native := filepath.Join(e.cache.dir, nativeDir, found.Native)
+	found.Native += "x"
+	if err := os.Rename(native, native+"x"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(50 * time.Millisecond) // times of folders are told in steps
+	if m, err := e.cache.give(t.Context(), e.runtime, found); !errors.Is(err, errReplaced) {
+		t.Errorf("got %v, want that it was replaced", err)
+		m.Close(t.Context())
+	}
+	if m, err = e.load(wasm); err != nil {
+		t.Fatal(err)
+	}
+	if got := e.answer(m); got != 7 {
+		t.Errorf("got %d, want 7", got)
+	}
+	m.Close(t.Context())
 }
 
 // A bit that flipped in an entry leads to the same code, or to none.

@@ -19,7 +19,7 @@ func main() {
 		fmt.Print(os.Args[2])
 	}
 	ctx := context.Background()
-	cache, err := compile.OpenCache(ctx, os.Args[1], compile.Bounds{Time: time.Minute, Memory: 1 << 30, Module: 1 << 20})
+	cache, err := compile.OpenCache(os.Args[1], compile.Bounds{Time: time.Minute, Memory: 1 << 30, Module: 1 << 20})
 	if err == nil {
 		wasm := []byte("\x00asm\x01\x00\x00\x00")
 		engine := wazero.NewRuntimeWithConfig(ctx, compile.Runtime())
