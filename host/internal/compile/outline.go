@@ -9,8 +9,11 @@ import (
 // Sections of a module by their number.
 // https://webassembly.github.io/spec/core/binary/modules.html#sections
 const (
-	sectionCustom = 0
-	sectionCode   = 10
+	sectionCustom    = 0
+	sectionMemory    = 5
+	sectionCode      = 10
+	sectionData      = 11
+	sectionDataCount = 12
 )
 
 // outlineName is the custom section that tells the outlines of two modules apart
@@ -42,6 +45,7 @@ func outlineOf(metered []byte) ([]byte, error) {
 		return nil, errOutline
 	}
 	out := append([]byte{}, metered[:header]...)
+	var memory, counted bool
 	for rest := metered[header:]; len(rest) > 0; {
 		id := rest[0]
 		size, n := binary.Uvarint(rest[1:])
@@ -62,7 +66,14 @@ func outlineOf(metered []byte) ([]byte, error) {
 				body = append(body, trapBody...)
 			}
 			out = appendSection(out, sectionCode, body)
+		case sectionData:
+			if memory && !counted {
+				content = mergeData(content)
+			}
+			out = appendSection(out, sectionData, content)
 		default:
+			memory = memory || id == sectionMemory
+			counted = counted || id == sectionDataCount
 			out = append(out, rest[:whole]...)
 		}
 		rest = rest[whole:]
