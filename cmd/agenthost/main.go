@@ -71,6 +71,7 @@ func (p *program) commands() []*cli.Command {
 		p.policyCommand(),
 		p.cacheCommand(),
 		p.schemaCommand(),
+		p.completionCommand(),
 	}
 }
 
@@ -92,6 +93,11 @@ func globals() []cli.Flag {
 // global flags, which it reads.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	p := &program{stdin: stdin, term: newTerminal(stdout, stderr, os.Getenv)}
+	if len(args) > 0 && args[0] == completeCommand {
+		p.complete(args[1:])
+		p.term.close()
+		return exitOK
+	}
 	return p.run(ctx, args)
 }
 

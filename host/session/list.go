@@ -59,6 +59,16 @@ func (r *Root) All() ([]Summary, error) {
 	return list, err
 }
 
+// Names returns the ids of all sessions, the oldest first, without reading them.
+func (r *Root) Names() ([]ID, error) {
+	places, err := r.places()
+	ids := make([]ID, len(places))
+	for i, p := range places {
+		ids[i] = p.id
+	}
+	return ids, err
+}
+
 // removed reports whether a session that was found is no longer there: somebody
 // prunes.
 func (r *Root) removed(p place) bool {
