@@ -12,7 +12,7 @@ VET      := $(GO) vet -stdmethods=false
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build race lint fmt fuzz bench golden guests clang cross check
+.PHONY: help demo test build race lint fmt fuzz bench golden guests tools cross check
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -71,9 +71,9 @@ guests: ## build the agents of examples/ to build/guests; those in C where there
 		"$$cc" --target=wasm32-wasi -O2 -s "$$source" -o "$$wasm" || exit 1; \
 	done
 
-clang: ## install what builds agents in C (on Debian, as root)
+tools: ## install what some tests need and Go does not bring: a clang for agents in C, shells (on Debian, as root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32 zsh fish
 
 cross: ## build and vet for the other platforms
 	@for platform in linux/arm64 darwin/arm64 windows/amd64; do \

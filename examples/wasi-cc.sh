@@ -9,6 +9,6 @@ for cc in ${WASI_CC:-clang clang-22 clang-21 clang-20 clang-19 clang-18 clang-17
 		exit 0
 	fi
 done
-echo "there is no clang here that builds for wasm32-wasi; on Debian, make clang installs it:" \
+echo "there is no clang here that builds for wasm32-wasi; on Debian, make tools installs it:" \
 	"clang lld wasi-libc libclang-rt-dev-wasm32" >&2
 exit 1

@@ -194,7 +194,7 @@ func (p *program) operandWords(usage string, n int) completion {
 		}
 		v := p.values(name)
 		found.words = append(found.words, v.words...)
-		if v.kind != completeWords {
+		if found.kind != completeFiles && v.kind != completeWords {
 			found.kind = v.kind
 		}
 	}
