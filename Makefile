@@ -55,7 +55,7 @@ bench: ## measure beside others and print the table (BENCH='-run G6 -rounds 9 -j
 	@cd testdata/bench && $(GO) run . $(BENCH)
 
 golden: ## accept what the commands print now as the expected texts; read the diff before committing it
-	$(GO) test ./cmd/agenthost -run='^TestScript$$' -update
+	$(GO) test ./cmd/agenthost -run='^(TestScript|TestAPI)$$' -update
 
 guests: ## build the agents of examples/ to build/guests; those in C where there is a clang for it
 	@rm -rf build/guests && mkdir -p build/guests

@@ -17,7 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata/script")
+var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata")
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"agenthost": main, "agenthost-at": mainAt, "meanwhile": mainMeanwhile})
