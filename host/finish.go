@@ -188,7 +188,11 @@ func (r *run) keepMessages(messages *stderr) error {
 	if err != nil {
 		return r.hostFailed(err)
 	}
-	_, err = r.session.Exec.Append(r.result.Number, &record.Stderr{Blob: b, Truncated: messages.size > int64(messages.kept.Len())})
+	said := &record.Stderr{Blob: b, Truncated: messages.size > int64(messages.kept.Len())}
+	e, err := r.session.Exec.Append(r.result.Number, said)
+	if err == nil {
+		r.collected.Add(e, said)
+	}
 	return err
 }
 
@@ -271,11 +275,26 @@ func (r *run) end(e ending) error {
 	return r.staging.Discard()
 }
 
-// evidence computes the turn's evidence from its entries and records it.
+// evidence records what was computed from the turn's entries as they were
+// appended.
 func (r *run) evidence() error {
 	if r.result.Evidence.TurnNumber != 0 {
 		return nil // the commit failed after it was recorded: what it says still holds
 	}
+	evidence, ok := r.collected.Evidence(r.session.Exec.Head())
+	if !ok { // somebody else appended, too
+		var err error
+		if evidence, err = r.readEvidence(); err != nil {
+			return fmt.Errorf("compute the evidence: %w", err)
+		}
+	}
+	r.result.Evidence = evidence
+	_, err := r.session.Evidence.Append(r.result.Number, &evidence)
+	return err
+}
+
+// readEvidence computes the turn's evidence from the file.
+func (r *run) readEvidence() (record.TurnEvidence, error) {
 	var failed error
 	entries := func(yield func(ledger.Entry) bool) {
 		for entry, err := range r.session.Exec.Since(r.begin) {
@@ -289,12 +308,7 @@ func (r *run) evidence() error {
 		}
 	}
 	evidence, err := record.Evidence(entries)
-	if err := errors.Join(failed, err); err != nil {
-		return fmt.Errorf("compute the evidence: %w", err)
-	}
-	r.result.Evidence = evidence
-	_, err = r.session.Evidence.Append(r.result.Number, &evidence)
-	return err
+	return evidence, errors.Join(failed, err)
 }
 
 func (r *run) endEntry(e ending) (record.TurnEnd, error) {

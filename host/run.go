@@ -41,6 +41,7 @@ type run struct {
 	staging   *session.Staging
 	gate      *gate.Gate
 	begin     ledger.Entry
+	collected record.Collector // of the entries of the turn
 	asOf      time.Time
 	seed      []byte
 	header    []byte // for the guest
@@ -135,6 +136,9 @@ func (r *run) open() (err error) {
 	if err == nil {
 		r.begin, err = r.session.Exec.Append(r.result.Number, begin)
 	}
+	if err == nil {
+		r.collected.Add(r.begin, begin)
+	}
 	if err != nil && !errors.Is(err, ledger.ErrPoisoned) {
 		return errors.Join(err, r.staging.Discard())
 	}
@@ -207,7 +211,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 		Staged: gate.Areas{Workspace: r.staging.Workspace, Out: r.staging.Out, Tmp: r.staging.Tmp},
 		Rights: r.rights, Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
-		Exec: r.session.Exec, Evidence: r.session.Evidence,
+		Exec: r.session.Exec, Evidence: r.session.Evidence, Recorded: r.collected.Add,
 		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits),
 	})
 	if err != nil {

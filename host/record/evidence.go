@@ -50,6 +50,36 @@ func Evidence(entries iter.Seq[ledger.Entry]) (TurnEvidence, error) {
 	return t.evidence(), nil
 }
 
+// A Collector computes the evidence of a turn from its entries as they are
+// appended, by the rules of [Evidence], so that the end of the turn need not read
+// them back. Evidence of the file remains what counts: it is what verifying
+// computes. The zero value is ready. Not safe for concurrent use.
+type Collector struct {
+	turn turn
+	err  error // the first entry that was not the next of the turn
+}
+
+// Add takes an entry that was appended, and the body it was made of, which it
+// does not keep.
+func (c *Collector) Add(e ledger.Entry, body ledger.Body) {
+	if c.err == nil && c.turn.begun && e.Prev != c.turn.out.Head {
+		c.err = errors.New("an entry of the turn was not seen")
+	}
+	if c.err == nil {
+		c.err = c.turn.add(e, body)
+	}
+}
+
+// Evidence returns what was computed, if it is of all entries from turn.begin to
+// head, the last of the ledger. It is false where the Collector missed one: then
+// the file knows.
+func (c *Collector) Evidence(head ledger.Head) (TurnEvidence, bool) {
+	if c.err != nil || !c.turn.begun || c.turn.out.Head != head.Hash {
+		return TurnEvidence{}, false
+	}
+	return c.turn.evidence(), true
+}
+
 // turn collects the entries of one turn.
 type turn struct {
 	begun  bool
@@ -57,7 +87,7 @@ type turn struct {
 	out    TurnEvidence
 	inputs map[string]bool
 	reads  []read
-	named  map[uint64]named // by seq: what a digest can be of
+	named  []named          // by seq, from the one after turn.begin: what a digest can be of
 	staged map[string]*File // by present name; nil until the digest is known
 	hidden map[string]int64
 }
@@ -67,22 +97,33 @@ type read struct {
 	undeclared bool
 }
 
-// named is an operation that a digest can be of.
+// named is an operation that a digest can be of. The zero value is an entry that
+// none can.
 type named struct {
-	path   string // the name the file has after it
-	staged bool   // it is a staged file
-	read   int    // if not: index in reads, -1 if it is not listed there
+	path string // the name the file has after it
+	as   int32  // what it is, or from listed on which of reads, counted from there
 }
+
+// What a named file is.
+const (
+	notNamed int32 = iota
+	staged         // a file that the turn made
+	unlisted       // one whose reading is not listed
+	listed
+)
 
 // add takes the next entry of the turn and its body.
 func (t *turn) add(e ledger.Entry, body ledger.Body) error {
 	if !t.begun {
-		b, ok := body.(TurnBegin)
-		if !ok {
-			return fmt.Errorf("%s, want turn.begin", e.Kind)
+		switch b := body.(type) {
+		case TurnBegin:
+			t.begin(e, b)
+			return nil
+		case *TurnBegin:
+			t.begin(e, *b)
+			return nil
 		}
-		t.begin(e, b)
-		return nil
+		return fmt.Errorf("%s, want turn.begin", e.Kind)
 	}
 	switch e.Kind {
 	case KindRecovered, KindSessionResume, KindErased:
@@ -97,11 +138,16 @@ func (t *turn) add(e ledger.Entry, body ledger.Body) error {
 		return fmt.Errorf("%s within a turn", e.Kind)
 	}
 	t.out.To, t.out.Head = e.Seq, e.Hash
+	t.named = append(t.named, named{})
 	switch b := body.(type) {
 	case Op:
-		return t.op(e.Seq, b)
+		return t.op(&b)
+	case *Op:
+		return t.op(b)
 	case Digest:
 		return t.digest(b)
+	case *Digest:
+		return t.digest(*b)
 	}
 	return nil
 }
@@ -124,7 +170,6 @@ func (t *turn) begin(e ledger.Entry, b TurnBegin) {
 			Head:           e.Hash,
 		},
 		inputs: map[string]bool{},
-		named:  map[uint64]named{},
 		staged: map[string]*File{},
 		hidden: map[string]int64{},
 	}
@@ -133,7 +178,7 @@ func (t *turn) begin(e ledger.Entry, b TurnBegin) {
 	}
 }
 
-func (t *turn) op(seq uint64, o Op) error {
+func (t *turn) op(o *Op) error {
 	if o.Count < 0 || o.Count > 0 && o.Decision != Hidden {
 		return fmt.Errorf("an op with the decision %s has the count %d", o.Decision, o.Count)
 	}
@@ -145,7 +190,7 @@ func (t *turn) op(seq uint64, o Op) error {
 		t.out.Violations = append(t.out.Violations, v)
 	case Granted, Own:
 		if o.Errno == ErrnoSuccess {
-			t.done(seq, o)
+			t.done(o)
 		}
 	case InPkg, Refused:
 	default:
@@ -155,16 +200,16 @@ func (t *turn) op(seq uint64, o Op) error {
 }
 
 // done takes an operation that was permitted and succeeded.
-func (t *turn) done(seq uint64, o Op) {
+func (t *turn) done(o *Op) {
 	switch o.Op {
 	case OpOpen, OpWrite:
 		stages := o.Op == OpWrite || o.writes()
 		_, own := t.staged[o.Path]
 		if !stages || o.SHA256 != nil && !o.has("trunc") {
-			t.read(seq, o, own)
+			t.read(o, own)
 		}
 		if stages {
-			t.named[seq] = named{path: o.Path, staged: true}
+			t.name(o.Path, staged)
 			if !own {
 				t.staged[o.Path] = nil
 			}
@@ -172,7 +217,7 @@ func (t *turn) done(seq uint64, o Op) {
 	case OpRead, OpHash:
 		if o.Path != "" {
 			_, own := t.staged[o.Path]
-			t.read(seq, o, own)
+			t.read(o, own)
 		}
 	case OpDelete:
 		delete(t.staged, o.Path)
@@ -180,14 +225,14 @@ func (t *turn) done(seq uint64, o Op) {
 		if f, ok := t.staged[o.Path]; ok {
 			delete(t.staged, o.Path)
 			t.staged[o.To] = f
-			t.named[seq] = named{path: o.To, staged: true}
+			t.name(o.To, staged)
 		}
 	}
 }
 
-func (t *turn) read(seq uint64, o Op, own bool) {
+func (t *turn) read(o *Op, own bool) {
 	if own || inScratch(o.Path) {
-		t.named[seq] = named{path: o.Path, read: -1}
+		t.name(o.Path, unlisted)
 		return
 	}
 	r := read{file: File{Path: o.Path}, undeclared: o.Decision == Granted && !t.inputs[o.Path]}
@@ -197,23 +242,29 @@ func (t *turn) read(seq uint64, o Op, own bool) {
 	if o.Size != nil {
 		r.file.Size = *o.Size
 	}
-	t.named[seq] = named{path: o.Path, read: len(t.reads)}
+	t.name(o.Path, listed+int32(len(t.reads))) //nolint:gosec // entries are counted in millions
 	t.reads = append(t.reads, r)
 }
 
+// name says that the entry that was added last is one that a digest can be of.
+func (t *turn) name(path string, as int32) { t.named[len(t.named)-1] = named{path, as} }
+
 func (t *turn) digest(d Digest) error {
-	of, ok := t.named[d.Of]
-	if !ok {
+	var of named
+	if at := d.Of - t.out.From - 1; d.Of > t.out.From && at < uint64(len(t.named)) {
+		of = t.named[at]
+	}
+	if of.as == notNamed {
 		return fmt.Errorf("digest of seq %d, which did not open, read, write or rename a file of this turn", d.Of)
 	}
 	if d.Path != "" && d.Path != of.path {
 		return fmt.Errorf("digest of %s by seq %d, which is about %s", d.Path, d.Of, of.path)
 	}
 	switch {
-	case of.staged:
+	case of.as == staged:
 		t.staged[of.path] = &File{SHA256: d.SHA256, Size: d.Size}
-	case of.read >= 0:
-		f := &t.reads[of.read].file
+	case of.as >= listed:
+		f := &t.reads[of.as-listed].file
 		f.SHA256, f.Size = d.SHA256, d.Size
 	}
 	return nil
@@ -223,18 +274,7 @@ func (t *turn) digest(d Digest) error {
 func (t *turn) evidence() TurnEvidence {
 	out := t.out
 	byPath := func(a, b File) int { return cmp.Compare(a.Path, b.Path) }
-	seen, undeclared := map[File]bool{}, map[string]bool{}
-	for _, r := range t.reads {
-		if !seen[r.file] {
-			seen[r.file] = true
-			out.RealizedReads = append(out.RealizedReads, r.file)
-		}
-		if r.undeclared {
-			undeclared[r.file.Path] = true
-		}
-	}
-	slices.SortStableFunc(out.RealizedReads, byPath)
-	out.UndeclaredReads = slices.Sorted(maps.Keys(undeclared))
+	t.sumReads(&out)
 	for name, f := range t.staged {
 		switch {
 		case f == nil:
@@ -250,6 +290,34 @@ func (t *turn) evidence() TurnEvidence {
 		out.Hidden = append(out.Hidden, Probe{name, t.hidden[name]})
 	}
 	return out
+}
+
+// sumReads lists the reads by path, and equal ones of a path once, in the order
+// in which they came.
+func (t *turn) sumReads(out *TurnEvidence) {
+	reads := slices.Clone(t.reads)
+	slices.SortStableFunc(reads, func(a, b read) int { return cmp.Compare(a.file.Path, b.file.Path) })
+	for len(reads) > 0 {
+		path, n := reads[0].file.Path, 1
+		for n < len(reads) && reads[n].file.Path == path {
+			n++
+		}
+		of := reads[:n]
+		reads = reads[n:]
+		out.RealizedReads = append(out.RealizedReads, of[0].file)
+		if n > 1 {
+			seen := map[File]bool{of[0].file: true}
+			for _, r := range of[1:] {
+				if !seen[r.file] {
+					seen[r.file] = true
+					out.RealizedReads = append(out.RealizedReads, r.file)
+				}
+			}
+		}
+		if slices.ContainsFunc(of, func(r read) bool { return r.undeclared }) {
+			out.UndeclaredReads = append(out.UndeclaredReads, path)
+		}
+	}
 }
 
 func inScratch(name string) bool { return strings.HasPrefix(name, "tmp/") }

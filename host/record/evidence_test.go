@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"reflect"
 	"slices"
 	"testing"
@@ -23,6 +24,12 @@ func evidenceOf(t *testing.T, build func(b *builder)) TurnEvidence {
 	if err != nil || !reflect.DeepEqual(e, again) {
 		t.Errorf("the same entries give another evidence: %+v, %v", again, err)
 	}
+	var entries []ledger.Entry
+	for e := range b.entries() {
+		e.Line = bytes.Clone(e.Line)
+		entries = append(entries, e)
+	}
+	sameCollected(t, entries, e)
 	return e
 }
 

@@ -194,10 +194,14 @@ func (s *Session) prove() (record.TurnEvidence, error) {
 
 // proved reports whether evidence.jsonl ends with that evidence.
 func (s *Session) proved(proof record.TurnEvidence) bool {
-	if s.state.proof == nil {
+	if s.state.proof.Line == nil {
 		return false
 	}
-	a, errA := ledger.Encode(*s.state.proof)
+	var last record.TurnEvidence
+	if s.state.proof.Decode(&last) != nil {
+		return false
+	}
+	a, errA := ledger.Encode(last)
 	b, errB := ledger.Encode(proof)
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }

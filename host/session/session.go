@@ -1,6 +1,7 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -52,7 +53,8 @@ type state struct {
 	// Of evidence.jsonl: the violations of the turn in progress, and its last
 	// entry if that is evidence.
 	violations int
-	proof      *record.TurnEvidence
+	proof      ledger.Entry
+	live       bool // entries are what this process appends
 }
 
 // sawExec takes an entry of exec.jsonl in.
@@ -78,15 +80,18 @@ func (st *state) sawExec(e ledger.Entry) {
 func (st *state) sawEvidence(e ledger.Entry) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.proof = nil
+	st.proof = ledger.Entry{}
 	switch e.Kind {
 	case record.KindViolation:
 		if st.progress.InTurn && e.Turn == st.progress.Turns {
 			st.violations++
 		}
 	case record.KindTurnEvidence:
-		st.proof = new(record.TurnEvidence)
-		st.fault(record.EvidenceFile, e, e.Decode(st.proof))
+		st.proof = e
+		st.proof.Line = bytes.Clone(e.Line)
+		if !st.live { // what is appended was encoded just now, and is large
+			st.fault(record.EvidenceFile, e, e.Decode(new(record.TurnEvidence)))
+		}
 	}
 }
 
@@ -284,12 +289,11 @@ func (s *Session) hold() (err error) {
 	if s.dir, err = s.root.folder().Sub(s.name()); err != nil {
 		return err
 	}
-	live := false
 	open := func(file string, o ledger.Options, saw func(ledger.Entry)) (*ledger.Log, error) {
 		o.Now = s.root.opts.Now
 		o.Observe = func(e ledger.Entry) {
 			saw(e)
-			if live && s.root.opts.Observe != nil {
+			if s.state.live && s.root.opts.Observe != nil {
 				s.root.opts.Observe(e)
 			}
 		}
@@ -305,7 +309,7 @@ func (s *Session) hold() (err error) {
 	if s.Evidence, err = open(record.EvidenceFile, record.EvidenceOptions(string(s.ID)), s.state.sawEvidence); err != nil {
 		return err
 	}
-	live = true
+	s.state.live = true
 	s.announce()
 	if s.state.err == nil && s.state.progress.Session == "" {
 		return &ledger.IntegrityError{File: s.root.join(s.name() + "/ledger/" + record.ExecFile), Reason: "there is no session.open"}

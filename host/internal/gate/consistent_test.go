@@ -3,6 +3,8 @@
 package gate
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -49,10 +51,9 @@ func (w *world) consistent() error {
 	if got := w.staging.bytes + w.scratch.bytes; got != size && len(w.files) == 0 || files != len(disk) {
 		return fmt.Errorf("the gate counts %d bytes in %d files, on disk are %d in %d", got, files, size, len(disk))
 	}
-	var failed error
-	evidence, err := record.Evidence(w.sequence(&failed))
-	if err != nil || failed != nil {
-		return fmt.Errorf("evidence: %w %w", err, failed)
+	evidence, err := w.evidence()
+	if err != nil {
+		return err
 	}
 	proved := map[string]record.File{}
 	for _, f := range append(evidence.RealizedWrites, evidence.Discarded...) {
@@ -68,6 +69,26 @@ func (w *world) consistent() error {
 		return fmt.Errorf("evidence has %d writes, on disk are %d", len(proved), len(disk))
 	}
 	return nil
+}
+
+// evidence is that of the entries on disk, which must be what was collected while
+// they were appended.
+func (w *world) evidence() (record.TurnEvidence, error) {
+	var failed error
+	evidence, err := record.Evidence(w.sequence(&failed))
+	if err != nil || failed != nil {
+		return evidence, fmt.Errorf("evidence: %w %w", err, failed)
+	}
+	collected, ok := w.collected.Evidence(w.cfg.Exec.Head())
+	if !ok {
+		return evidence, errors.New("the evidence was not collected")
+	}
+	a, errA := ledger.Encode(evidence)
+	b, errB := ledger.Encode(collected)
+	if err := errors.Join(errA, errB); err != nil || !bytes.Equal(a, b) {
+		return evidence, fmt.Errorf("collected\n%s\nof the file\n%s\n%w", b, a, err)
+	}
+	return evidence, nil
 }
 
 func (w *world) sequence(failed *error) iter.Seq[ledger.Entry] {

@@ -41,7 +41,7 @@ type Ceiling struct {
 }
 
 // A Config is everything a turn's gate stands on. All of it is required, except
-// Deps. The gate does not close the folders.
+// Deps and Recorded. The gate does not close the folders.
 type Config struct {
 	Session  string
 	Turn     int
@@ -61,7 +61,8 @@ type Config struct {
 
 	Exec     *ledger.Log
 	Evidence *ledger.Log
-	Charge   func(units int64) // takes fuel for bytes the host works on; panics when there is none left
+	Recorded func(ledger.Entry, ledger.Body) // told of each entry of exec.jsonl, if set; the body is the gate's
+	Charge   func(units int64)               // takes fuel for bytes the host works on; panics when there is none left
 	Ceiling  Ceiling
 }
 
@@ -84,6 +85,7 @@ type Gate struct {
 	weight  int64              // of the entries, in the turn's evidence
 	files   map[*File]struct{} // open
 	copied  int64              // bytes of small files in memory
+	spare   []byte             // what the last small file that was closed was read into
 	hidden  map[probe]*seen    // equal hidden probes
 	order   []probe            // of hidden, as they came first
 
@@ -210,6 +212,9 @@ func (g *Gate) appendFinal(body ledger.Body) ledger.Entry {
 	e, err := g.cfg.Exec.Append(g.cfg.Turn, body)
 	if err != nil {
 		hostFailure("record "+body.Kind(), err)
+	}
+	if g.cfg.Recorded != nil {
+		g.cfg.Recorded(e, body)
 	}
 	return e
 }

@@ -53,6 +53,8 @@ type world struct {
 	mark    ledger.Entry
 	limited bool  // a limit ended the turn
 	used    int64 // fuel
+
+	collected record.Collector
 }
 
 func newWorld(t testing.TB, s setup) *world {
@@ -92,6 +94,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.tune != nil {
 		s.tune(&cfg)
 	}
+	cfg.Recorded = w.collected.Add
 	begin := record.TurnBegin{AsOf: "2026-01-02T03:04:05Z", Granted: s.grants, Strict: s.strict}
 	for _, in := range cfg.Inputs {
 		begin.Inputs = append(begin.Inputs, in.File)
@@ -99,6 +102,7 @@ func newWorld(t testing.TB, s setup) *world {
 	if w.begin, err = cfg.Exec.Append(1, begin); err != nil {
 		t.Fatal(err)
 	}
+	w.collected.Add(w.begin, begin)
 	w.mark = w.begin
 	if w.Gate, err = New(context.Background(), cfg); err != nil {
 		t.Fatal(err)

@@ -176,10 +176,9 @@ func TestHidden(t *testing.T) {
 		first.Count = 2
 		equal(t, "counted", fmt.Sprintf("%+v", op), fmt.Sprintf("%+v", first))
 	}
-	var failed error
-	evidence, err := record.Evidence(w.sequence(&failed))
-	if err != nil || failed != nil {
-		t.Fatal(err, failed)
+	evidence, err := w.evidence()
+	if err != nil {
+		t.Fatal(err)
 	}
 	equal(t, "evidence", evidence.Hidden, "[{hidden 15} {other 1}]")
 }
@@ -248,10 +247,9 @@ func (w *world) consistentEvidence(most int64) error {
 	if err := w.consistent(); err != nil {
 		return err
 	}
-	var failed error
-	evidence, err := record.Evidence(w.sequence(&failed))
-	if err != nil || failed != nil {
-		return errors.Join(err, failed)
+	evidence, err := w.evidence()
+	if err != nil {
+		return err
 	}
 	before, _ := os.Stat(filepath.Join(w.ledger, record.EvidenceFile))
 	if _, err := w.cfg.Evidence.Append(1, &evidence); err != nil {
