@@ -105,7 +105,7 @@ type File struct {
 	disk   stagedFile   // its descriptor
 	pkg    librarySlice // of a file of a package
 	digest *ledger.Hash // of all of it, where that was taken when it was opened
-	whole  int64        // bytes of a large file that was opened for its digest alone
+	whole  int64        // bytes of what digest is of
 	closed bool
 }
 
@@ -223,6 +223,9 @@ func (f *File) Close() {
 	delete(f.g.files, f)
 	if f.small {
 		f.g.copied -= int64(len(f.data))
+		if cap(f.data) <= maxSpare {
+			f.g.spare = f.data
+		}
 		f.data = nil
 	}
 	f.g.copied -= f.weight

@@ -16,6 +16,10 @@ import (
 // and served from that copy.
 const SmallFile = 1 << 20
 
+// maxSpare is the largest memory, in bytes, that is kept to read another small
+// file into.
+const maxSpare = 64 << 10
+
 // maxPending is how many large files wait for the end of the turn with a
 // descriptor of the host open on each.
 const maxPending = 64
@@ -112,16 +116,17 @@ func (g *Gate) serve(op record.Op, n name, f *beneath.Handle, info beneath.Info)
 	}
 	if info.Size <= SmallFile && g.copied+info.Size <= g.cfg.Ceiling.CopyBytes {
 		g.cfg.Charge(info.Size)
-		data, whole, err := readSmall(f, info.Size)
+		data, whole, err := readSmall(f, info.Size, g.spare)
 		if err != nil {
 			return nil, g.answer(op, errnoOf(err))
 		}
 		if whole {
-			size := int64(len(data))
-			op.Size, op.SHA256, op.Errno = &size, g.sawDigest(r, ledger.Sum(data)), Success.String()
+			g.spare = nil
+			opened := &File{data: data, small: true, whole: int64(len(data)), digest: g.sawDigest(r, ledger.Sum(data))}
+			op.Size, op.SHA256, op.Errno = &opened.whole, opened.digest, Success.String()
 			g.record(&op)
-			g.copied += size
-			return g.newFile(n, Read, &File{data: data, small: true, digest: op.SHA256}), Success
+			g.copied += opened.whole
+			return g.newFile(n, Read, opened), Success
 		}
 	}
 	if op.Op == record.OpHash {
@@ -178,17 +183,21 @@ func (g *Gate) release(s *source) {
 	}
 }
 
-// readSmall reads f whole. It reports false if f holds more than size says it
-// does: then it is served as a large file.
-func readSmall(f *beneath.Handle, size int64) (data []byte, whole bool, err error) {
-	buf := make([]byte, size+1)
+// readSmall reads f whole, into spare if that is about as large. It reports false if
+// f holds more than size says it does: then it is served as a large file.
+func readSmall(f *beneath.Handle, size int64, spare []byte) (data []byte, whole bool, err error) {
+	buf := spare[:cap(spare)]
+	if int64(len(buf)) <= size || int64(len(buf)) > 2*(size+1) { // what is held is counted by the size
+		buf = make([]byte, size+1)
+	}
+	buf = buf[:size+1]
 	n := 0
 	for n < len(buf) {
 		m, err := f.Read(buf[n:])
 		n += m
 		// A read that ends where the file should end has seen its end.
 		if err == io.EOF || err == nil && int64(n) == size {
-			return buf[:n:n], true, nil
+			return buf[:n], true, nil
 		}
 		if err != nil {
 			return nil, false, err

@@ -311,12 +311,53 @@ func TestGrowing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		data, whole, err := readSmall(f, size)
+		data, whole, err := readSmall(f, size, make([]byte, 3, 7))
 		equal(t, fmt.Sprintf("said to have %d bytes", size), fmt.Sprintf("%v %s", whole, data), want)
 		if err != nil {
 			t.Error(err)
 		}
 		f.Close()
+	}
+}
+
+// TestReadAllocations holds what a governed read takes of the host: the name for
+// the kernel, the handle, and the guest's descriptor. The content is read into
+// the memory of a file that was closed.
+func TestReadAllocations(t *testing.T) {
+	w := newWorld(t, readable(map[string]string{"docs/f.md": strings.Repeat("x", 1024)}))
+	buf := make([]byte, 2048)
+	got := testing.AllocsPerRun(200, func() {
+		f, errno := w.Open(WASI, "docs/f.md", Read)
+		if errno != Success {
+			t.Fatal(errno)
+		}
+		if n, errno := f.ReadAt(buf, 0); n != 1024 || errno != Success {
+			t.Fatal(n, errno)
+		}
+		f.Close()
+	})
+	if got != 3 {
+		t.Errorf("%v allocations, want 3", got)
+	}
+}
+
+// TestSpare holds that the memory of a closed file shows in none that is read
+// into it, and that it is not held where it is far larger than the file.
+func TestSpare(t *testing.T) {
+	w := newWorld(t, readable(map[string]string{"docs/a": strings.Repeat("a", 1000), "docs/b": strings.Repeat("b", 900), "docs/c": "c"}))
+	a, again := w.opened("docs/a", Read), w.opened("docs/a", Read)
+	a.Close()
+	b := w.opened("docs/b", Read)
+	equal(t, "b", w.all(b), strings.Repeat("b", 900))
+	equal(t, "a, open still", w.all(again), strings.Repeat("a", 1000))
+	b.Close()
+	c := w.opened("docs/c", Read)
+	equal(t, "c", w.all(c), "c")
+	if cap(c.data) > 100 {
+		t.Errorf("c holds %d bytes", cap(c.data))
+	}
+	if n, errno := a.ReadAt(make([]byte, 10), 0); n != 0 || errno != BadF {
+		t.Errorf("a closed file gave %d bytes, %s", n, errno)
 	}
 }
 
