@@ -64,12 +64,12 @@ const (
 const noise = 0.10
 
 // judge compares the median of ratios with a goal, 0 being none. Same is the
-// spread of the A/A row.
+// spread of the A/A row. A slope that is not positive measured something else.
 func judge(ratio, same spread, goal float64) verdict {
 	switch {
 	case goal == 0:
 		return none
-	case math.IsNaN(ratio.Median), same.From < 1-noise, same.To > 1+noise:
+	case math.IsNaN(ratio.Median), ratio.Min <= 0, same.From < 1-noise, same.To > 1+noise:
 		return noisy
 	case ratio.Median <= goal:
 		return reached

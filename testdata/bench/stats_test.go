@@ -61,6 +61,7 @@ func TestJudge(t *testing.T) {
 		{one(1), within(0.89, 1), 1.1, noisy},
 		{one(9), within(1, 1.11), 1.1, noisy},
 		{one(math.NaN()), quiet, 1, noisy},
+		{spread{Median: 1, Min: -1}, quiet, 1.1, noisy},
 	} {
 		if got := judge(c.ratio, c.same, c.goal); got != c.want {
 			t.Errorf("ratio %v beside %v, goal %v: %q, want %q", c.ratio, c.same, c.goal, got, c.want)
