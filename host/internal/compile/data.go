@@ -1,6 +1,11 @@
 package compile
 
-import "encoding/binary"
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"slices"
+)
 
 // maxGap is how many bytes between two segments are rather written as zeroes
 // than left out: the engine takes longer over one more segment.
@@ -12,41 +17,50 @@ const maxGap = 256
 // instance: half of the time that takes.
 //
 // What an instance's memory begins with stays the same byte for byte, as memory
-// is zero before: only sections whose segments all are active, ascend and do not
-// overlap are changed. The module must have a memory of its own, and no section
-// that counts its segments: then no code of it can name them.
+// is zero before: only sections whose segments all are active and do not overlap
+// are changed. The module must have a memory of its own, and no section that
+// counts its segments: then no code of it can name them.
 func mergeData(content []byte) []byte {
 	r := dataReader{content, true}
 	count := r.unsigned()
 	if !r.ok || count > uint64(len(content)) {
 		return content
 	}
-	var out, data []byte
-	merged, start, end := uint64(0), uint64(0), uint64(0)
-	flush := func() {
-		if merged > 0 {
-			out = binary.AppendUvarint(append(appendSigned(append(out, 0, 0x41), int64(int32(uint32(start)))), 0x0b), uint64(len(data)))
-			out = append(out, data...)
-		}
+	list := make([]placed, count)
+	for i := range list {
+		list[i].at, list[i].data = r.segment()
 	}
-	for range count {
-		at, bytes := r.segment()
-		switch {
-		case !r.ok || at < end:
-			return content
-		case merged > 0 && at-end <= maxGap:
-			data = append(append(data, make([]byte, at-end)...), bytes...)
-		default:
-			flush()
-			merged, start, data = merged+1, at, append(data[:0], bytes...)
-		}
-		end = at + uint64(len(bytes))
-	}
-	flush()
-	if len(r.rest) > 0 {
+	if !r.ok || len(r.rest) > 0 {
 		return content
 	}
-	return append(binary.AppendUvarint(nil, merged), out...)
+	slices.SortStableFunc(list, func(a, b placed) int { return cmp.Compare(a.at, b.at) })
+	merged := list[:0]
+	end := uint64(0)
+	for _, s := range list {
+		last := len(merged) - 1
+		switch {
+		case s.at < end:
+			return content
+		case last >= 0 && s.at-end <= maxGap:
+			data := merged[last].data
+			merged[last].data = append(append(data, make([]byte, s.at-end)...), s.data...)
+		default:
+			merged = append(merged, placed{s.at, bytes.Clone(s.data)})
+		}
+		end = s.at + uint64(len(s.data))
+	}
+	out := binary.AppendUvarint(nil, uint64(len(merged)))
+	for _, s := range merged {
+		out = append(appendSigned(append(out, 0, 0x41), int64(int32(uint32(s.at)))), 0x0b)
+		out = append(binary.AppendUvarint(out, uint64(len(s.data))), s.data...)
+	}
+	return out
+}
+
+// placed is a segment: bytes, and where they go.
+type placed struct {
+	at   uint64
+	data []byte
 }
 
 // A dataReader takes a data section apart. Once it is not ok it stays so.
@@ -56,7 +70,7 @@ type dataReader struct {
 }
 
 // segment reads an active segment of memory 0 whose place is a constant.
-func (r *dataReader) segment() (at uint64, bytes []byte) {
+func (r *dataReader) segment() (at uint64, data []byte) {
 	r.ok = r.ok && len(r.rest) > 2 && r.rest[0] == 0 && r.rest[1] == 0x41 // i32.const
 	if !r.ok {
 		return 0, nil
@@ -72,8 +86,8 @@ func (r *dataReader) segment() (at uint64, bytes []byte) {
 	if r.ok = r.ok && size <= uint64(len(r.rest)); !r.ok {
 		return 0, nil
 	}
-	bytes, r.rest = r.rest[:size], r.rest[size:]
-	return at, bytes
+	data, r.rest = r.rest[:size], r.rest[size:]
+	return at, data
 }
 
 func (r *dataReader) unsigned() uint64 {

@@ -57,6 +57,7 @@ func TestMergeData(t *testing.T) {
 			list = append(list, segment{at, data})
 			at += uint32(len(data)) + uint32(random.IntN(2*maxGap))
 		}
+		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 		before := dataSection(list...)
 		want, _ := memoryOf(t, before)
 		after := mergeData(before)
@@ -73,13 +74,13 @@ func TestMergeData(t *testing.T) {
 	}
 }
 
-// What overlaps, goes back, is passive, or lies where a global says stays as it
+// What overlaps, is passive, or lies where a global says stays as it
 // is; so does what is no section.
 func TestMergeDataLeaves(t *testing.T) {
 	good := dataSection(segment{0, []byte("abc")}, segment{5, []byte("de")})
 	for name, content := range map[string][]byte{
 		"overlap": dataSection(segment{0, []byte("abc")}, segment{2, []byte("de")}),
-		"back":    dataSection(segment{10, []byte("abc")}, segment{2, []byte("de")}),
+		"within":  dataSection(segment{10, []byte("abc")}, segment{2, []byte("de")}, segment{11, []byte("x")}),
 		"passive": {2, 0, 0x41, 0, 0x0b, 1, 'a', 1, 1, 'b'},
 		"global":  {2, 0, 0x41, 0, 0x0b, 1, 'a', 0, 0x23, 0, 0x0b, 1, 'b'},
 		"longer":  append(bytes.Clone(good), 0),

@@ -16,7 +16,7 @@ import (
 )
 
 // entryVersion is the number of what an entry is.
-const entryVersion = 3
+const entryVersion = 4
 
 // An entry of the cache is a line of JSON, the answer of the child, and the
 // outline of the metered module. It names the file with the module's native
