@@ -126,7 +126,9 @@ func TestProgramWithoutHelper(t *testing.T) {
 	const missing = "did not answer as a compiler: its main must call host.Helper before anything else"
 	for _, says := range []string{"", "Hello.\n", strings.Repeat("long ", 10000)} {
 		started := time.Now()
-		out, err := exec.Command(exe, filepath.Join(t.TempDir(), "cache"), says).Output()
+		cmd := exec.Command(exe, filepath.Join(t.TempDir(), "cache"), says)
+		cmd.Dir = t.TempDir() // a child of it takes its first argument for the folder, too
+		out, err := cmd.Output()
 		if err != nil {
 			t.Fatal(err)
 		}
