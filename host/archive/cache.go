@@ -86,7 +86,7 @@ func (k key) String() string { return hex.EncodeToString(k.Sum(nil)) }
 // find opens the package of a key, nil if there is no whole one.
 func (c *Cache) find(k string) *Package {
 	path := filepath.Join(c.dir, k)
-	f, err := os.Open(path)
+	f, err := cache.OpenEntry(path)
 	if err != nil {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (c *Cache) Clean(drop func(Kept) bool) (removed []Kept, freed int64, err er
 		if k.ID != "" && !drop(k) {
 			return nil
 		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("clean the cache: %w", err)
 		}
 		removed, freed = append(removed, k), freed+k.Size
@@ -296,7 +296,7 @@ func (c *Cache) each(f func(path string, k Kept) error) error {
 }
 
 func headOf(path string) (kept, bool) {
-	f, err := os.Open(path)
+	f, err := cache.OpenEntry(path)
 	if err != nil {
 		return kept{}, false
 	}

@@ -67,7 +67,7 @@ func Clean(dir string, drop func(sum [32]byte, used time.Time) bool) (modules in
 // readEntry reads what an entry says of itself; false for one this version
 // cannot read.
 func readEntry(path, name string) (sum [32]byte, a answer, ok bool) {
-	data, err := os.ReadFile(path)
+	data, err := cache.ReadEntry(path)
 	if err != nil {
 		return sum, a, false
 	}

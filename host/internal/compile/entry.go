@@ -59,8 +59,8 @@ func (c *Cache) entryPath(key string) string { return filepath.Join(c.dir, modul
 // load returns an entry, nil if there is no whole one.
 func (c *Cache) load(key string) (*entry, error) {
 	path := c.entryPath(key)
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	data, err := cache.ReadEntry(path)
+	if errors.Is(err, fs.ErrNotExist) || cache.IsForeign(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -71,7 +71,7 @@ func (c *Cache) load(key string) (*entry, error) {
 		return nil, nil // a crash left it so: it is made anew
 	}
 	native, err := os.Lstat(filepath.Join(c.dir, nativeDir, a.Native))
-	if errors.Is(err, fs.ErrNotExist) || err == nil && native.Size() != a.NativeSize {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && (!native.Mode().IsRegular() || native.Size() != a.NativeSize) {
 		return nil, nil
 	}
 	if err != nil {
