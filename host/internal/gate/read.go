@@ -152,9 +152,10 @@ func (g *Gate) serveDigest(op record.Op, n name, f *beneath.Handle, r *read) (*F
 		hostFailure("examine "+n.ledger, err)
 	}
 	g.cfg.Charge(info.Size)
-	// A file that grows all the time must not be hashed for ever.
-	sum := g.sumOf(n, io.LimitReader(f, info.Size))
-	if after, err := f.Stat(); err != nil || !info.Same(after) {
+	// A file that grows all the time must not be hashed for ever, and the beginning
+	// of one that grew may have been read already.
+	sum := g.sumOf(n, io.NewSectionReader(f, 0, info.Size))
+	if after, err := f.Stat(); err != nil || !r.info.Same(after) {
 		g.changed(n.ledger, "it was changed while it was read")
 	}
 	op.Size, op.SHA256, op.Errno = &info.Size, g.sawDigest(r, *sum), Success.String()

@@ -535,3 +535,26 @@ func TestMatchingIsCharged(t *testing.T) {
 		t.Errorf("costs %v", costs)
 	}
 }
+
+// A file that grows between the look at it and its reading is hashed from its
+// beginning, and keeps the turn from being published.
+func TestHashOfGrowingFile(t *testing.T) {
+	w := newWorld(t, readable(map[string]string{"docs/f": "beginning"}))
+	n := w.resolve("docs/f")
+	f, err := w.cfg.Workspace.OpenRead(n.rel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rule := w.servable(f, n)
+	if rule != "" {
+		t.Fatal(rule)
+	}
+	w.write(w.at("docs/f"), "beginning and end")
+	got, errno := w.serve(record.Op{Op: record.OpHash, Via: record.ViaABI, Path: n.ledger, Decision: record.Granted}, n, f, before)
+	if errno != Success {
+		t.Fatal(errno)
+	}
+	defer got.Close()
+	equal(t, "digest", *got.digest, ledger.Sum([]byte("beginning and end")))
+	equal(t, "problem", w.problems["docs/f"].Code, record.CodeInputChanged)
+}
