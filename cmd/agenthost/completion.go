@@ -70,7 +70,6 @@ const (
 // possible word with what it means behind a tab. It fails for nothing: where
 // nothing can be said, nothing is offered.
 func (p *program) complete(words []string) {
-	words = joinValues(words)
 	if len(words) == 0 {
 		words = []string{""}
 	}
@@ -83,23 +82,6 @@ func (p *program) complete(words []string) {
 			p.term.text(w[0] + "\t" + about + "\n")
 		}
 	}
-}
-
-// joinValues takes "--flag = value", into which bash splits --flag=value, for
-// "--flag value".
-func joinValues(words []string) []string {
-	var joined []string
-	for i, w := range words {
-		switch {
-		case w == "=" && i > 0 && strings.HasPrefix(words[i-1], "--"):
-			if i == len(words)-1 {
-				joined = append(joined, "")
-			}
-		default:
-			joined = append(joined, w)
-		}
-	}
-	return joined
 }
 
 // next finds what word may become behind the words given.
@@ -143,7 +125,7 @@ func (p *program) next(app *cli.App, given []string, word string) completion {
 		for i := range found.words {
 			found.words[i][0] = spelled + "=" + found.words[i][0]
 		}
-		return completion{kind: completeWords, words: found.words}
+		return found
 	}
 	if strings.HasPrefix(word, "-") {
 		return completion{kind: completeWords, words: l.flagWords(app)}

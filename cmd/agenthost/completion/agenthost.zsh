@@ -9,6 +9,7 @@ _agenthost() {
 		found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
 	done
 	((${#found})) && _describe agenthost found
+	[[ $PREFIX == --*=* ]] && compset -P '*='
 	case $kind in
 	files) _files ;;
 	folders) _files -/ ;;
