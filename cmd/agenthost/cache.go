@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,7 +46,7 @@ before. Nothing of the package is run, and no rights are needed.`,
 what run takes. What an earlier version or a killed process left goes too. Agents
 that run meanwhile are not disturbed.`,
 				Flags: []cli.Flag{
-					&cli.StringFlag{Name: "older-than", Usage: "only what was not used for so long: a `TIME` as 720h or 30m"},
+					olderThanFlag("only what was last used"),
 				},
 				Action: p.cacheClean,
 			},
@@ -68,7 +67,7 @@ func openCache() (*host.Cache, error) {
 // cacheError gives the user a way out where the cache cannot be used; nil if err
 // is.
 func cacheError(err error) error {
-	return rootError(err, "compiled modules are kept in the user's cache folder, which must be yours alone; XDG_CACHE_HOME names another one")
+	return rootError(err, "compiled modules are kept in the user's cache folder, which must be yours alone (chmod 700); XDG_CACHE_HOME names another one")
 }
 
 // newRunner is what compiles and runs modules, with progress on a terminal.
@@ -171,11 +170,9 @@ func (p *program) cacheClean(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	what := host.Cleaning{}
-	if text := c.String("older-than"); text != "" {
-		if what.Unused, err = time.ParseDuration(text); err != nil || what.Unused < 0 {
-			return usageError(fmt.Sprintf("--older-than %q is not a time", text), "say it with its unit, as 720h or 30m")
-		}
+	var what host.Cleaning
+	if what.Unused, err = olderThan(c); err != nil {
+		return err
 	}
 	for _, name := range names {
 		if err := chooseEntries(&what, name); err != nil {

@@ -40,7 +40,7 @@ Only closed sessions are removed, of these the ones closed longer ago than
 Sessions that are open, run, were not finished or cannot be read stay. What was
 published to the workspace is never touched.`,
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "older-than", Usage: "sessions that were closed this `TIME` ago, as 30d, 12h or 90m"},
+			olderThanFlag("only sessions that were closed"),
 			&cli.StringFlag{Name: "keep", Usage: "leave the `N` closed sessions that were closed last"},
 			&cli.BoolFlag{Name: "published", Usage: "remove what they published under out/ too"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "remove nothing; say what would be"},
@@ -174,10 +174,8 @@ func pruneFlags(c *cli.Context) (age time.Duration, keep int, err error) {
 	if c.String("older-than") == "" && c.String("keep") == "" {
 		return 0, 0, usageError("session prune needs --older-than or --keep", "as --older-than 30d; --keep 0 removes every closed session")
 	}
-	if text := c.String("older-than"); text != "" {
-		if age, err = ageOf(text); err != nil {
-			return 0, 0, usageError(fmt.Sprintf("--older-than %q is not a time", text), "as 30d, 12h or 90m")
-		}
+	if age, err = olderThan(c); err != nil {
+		return 0, 0, err
 	}
 	if text := c.String("keep"); text != "" {
 		if keep, err = strconv.Atoi(text); err != nil || keep < 0 {
@@ -185,24 +183,6 @@ func pruneFlags(c *cli.Context) (age time.Duration, keep int, err error) {
 		}
 	}
 	return age, keep, nil
-}
-
-// ageOf reads a time as Go writes it, or a number of days or weeks.
-func ageOf(text string) (time.Duration, error) {
-	unit := map[byte]time.Duration{'d': 24 * time.Hour, 'w': 7 * 24 * time.Hour}[text[len(text)-1]]
-	if unit == 0 {
-		age, err := time.ParseDuration(text)
-		if err == nil && age < 0 {
-			err = errors.New("it is negative")
-		}
-		return age, err
-	}
-	const most = 100_000 // days or weeks; more would not fit
-	n, err := strconv.ParseUint(text[:len(text)-1], 10, 64)
-	if err == nil && n > most/uint64(unit/(24*time.Hour)) {
-		err = errors.New("it is too long")
-	}
-	return time.Duration(n) * unit, err //nolint:gosec // at most 100,000 days
 }
 
 // choose picks the sessions to remove, the oldest first, and names those that

@@ -178,3 +178,20 @@ func TestNamesOnTheTerminal(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
+
+// TestStyled: colors on a terminal only, tabs as they are, all else escaped.
+func TestStyled(t *testing.T) {
+	for _, c := range []struct {
+		color bool
+		want  string
+	}{{false, "+a\tb\\x1b[1A\\rc\n"}, {true, "\x1b[32m+a\tb\\x1b[1A\\rc\x1b[0m\n"}} {
+		var out bytes.Buffer
+		term := newTerminal(&out, &bytes.Buffer{}, noEnv)
+		term.outColor = c.color
+		line := "+a\tb\x1b[1A\rc"
+		term.styled(colorOf(line), line)
+		if got := out.String(); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+}
