@@ -71,10 +71,11 @@ type Cleaned struct {
 // it does no harm: what they have open stays, the rest is made again.
 func (c *Cache) Clean(w Cleaning) (Cleaned, error) {
 	before := time.Now().Add(-w.Unused)
+	unused := func(used time.Time) bool { return w.Unused == 0 || used.Before(before) }
 	chosen := w.Packages != nil || w.Digests != nil
 	stay := map[ledger.Hash]bool{} // modules of packages that stay
 	packages, freed, err := c.packages.Clean(func(k archive.Kept) bool {
-		drop := k.Used.Before(before) &&
+		drop := unused(k.Used) &&
 			(!chosen || slices.Contains(w.Packages, k.ID) || slices.Contains(w.Digests, k.SHA256))
 		stay[k.Module] = stay[k.Module] || !drop
 		return drop
@@ -91,7 +92,7 @@ func (c *Cache) Clean(w Cleaning) (Cleaned, error) {
 		if chosen {
 			return gone[sum]
 		}
-		return used.Before(before)
+		return unused(used)
 	})
 	done.Bytes += freed
 	return done, err
