@@ -98,7 +98,7 @@ func (c *Cmd) run() (stdout, stderr []byte, err error) {
 	if len(c.Args) == 0 {
 		return nil, nil, c.fail(codeFailed, "no command")
 	}
-	if err := checkText(opExec, append(c.Args, c.Dir)...); err != nil {
+	if err := checkText(opExec, append(c.Args[:len(c.Args):len(c.Args)], c.Dir)...); err != nil {
 		return nil, nil, err
 	}
 	var stdin []byte

@@ -167,3 +167,13 @@ func TestLogger(t *testing.T) {
 		t.Error("a level is not logged")
 	}
 }
+
+// TestCmdLeavesItsWords: what lies behind Args is the caller's.
+func TestCmdLeavesItsWords(t *testing.T) {
+	words := []string{"git", "log", "kept"}
+	c := &Cmd{Args: words[:2], Dir: "docs"}
+	c.Run()
+	if words[2] != "kept" {
+		t.Errorf("got %q", words)
+	}
+}

@@ -10,7 +10,8 @@ import (
 
 // Logger returns a logger to the host, which shows its records with the agent's
 // other messages to people. They are no part of the result. Every level is
-// logged, as debug, info, warn or error, and no time: the host knows it. To have all of slog and log go there:
+// logged, as debug, info, warn or error, and no time: the host knows it. To have
+// all of slog and log go there:
 //
 //	slog.SetDefault(agent.Logger())
 func Logger() *slog.Logger {
