@@ -167,7 +167,11 @@ func (r *Root) Find(prefix string) (ID, string, error) {
 	case 1:
 		return found[0].id, found[0].plane, nil
 	}
-	return "", "", fmt.Errorf("%.120q is the beginning of %d sessions: %s, %s …", prefix, len(found), found[0].id, found[1].id)
+	more := ""
+	if len(found) > 2 {
+		more = " …"
+	}
+	return "", "", fmt.Errorf("%.120q is the beginning of %d sessions: %s, %s%s", prefix, len(found), found[0].id, found[1].id, more)
 }
 
 func (r *Root) last(places []place) (ID, string, error) {

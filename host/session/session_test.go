@@ -425,7 +425,7 @@ func TestListAndFind(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"":             `no such session: none begins with ""`,
 		"SES-2027":     `no such session: none begins with "SES-2027"`,
-		"SES-20260102": `"SES-20260102" is the beginning of 2 sessions: SES-20260102-a, SES-20260102-b …`,
+		"SES-20260102": `"SES-20260102" is the beginning of 2 sessions: SES-20260102-a, SES-20260102-b`,
 	} {
 		if _, _, err := r.Find(prefix); err == nil || err.Error() != want {
 			t.Errorf("Find(%q): got %v, want %s", prefix, err, want)
