@@ -44,10 +44,13 @@ operator to say: see policy check.`,
 }
 
 func (p *program) packagePack(c *cli.Context) error {
+	src := c.String("src")
+	if given := c.Args().First(); given != "" && src == "" {
+		return usageError(fmt.Sprintf("package pack does not take %q", given), "name the folder to pack with --src "+shellWord(given))
+	}
 	if err := p.noOperands(c); err != nil {
 		return err
 	}
-	src := c.String("src")
 	if src == "" {
 		return usageError("package pack needs the folder to pack", "name it with --src DIR")
 	}
