@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -110,9 +111,7 @@ func (p *program) blockedList(c *cli.Context) error {
 	for _, s := range places {
 		more, err := blockedOf(root, s.ID, s.Plane)
 		rows = append(rows, more...)
-		if bad == nil {
-			bad = err
-		}
+		bad = cmp.Or(bad, err)
 	}
 	if p.json {
 		if err := p.term.value(map[string]any{"blocked": rows}); err != nil {
@@ -176,7 +175,7 @@ func blockedOf(root *session.Root, id session.ID, plane string) ([]blockedRow, e
 		}
 		if err != nil {
 			row.Error = err.Error()
-			bad = cmpError(bad, err)
+			bad = cmp.Or(bad, err)
 		}
 		rows = append(rows, row)
 	}
@@ -184,14 +183,6 @@ func blockedOf(root *session.Root, id session.ID, plane string) ([]blockedRow, e
 }
 
 const listedAll = "all that can be read is listed; agenthost verify checks the record"
-
-// cmpError is the first error there is.
-func cmpError(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
-}
 
 // unreadable makes an error of a session one that ends with status 4.
 func unreadable(id session.ID, err error, hint string) error {
@@ -379,7 +370,10 @@ func (p *program) blockedDiscard(c *cli.Context) error {
 		}
 	}
 	if p.json {
-		return p.term.value(map[string]any{"session_id": t.id, "discarded": done})
+		return p.term.value(struct {
+			Session   session.ID  `json:"session_id"`
+			Discarded []discarded `json:"discarded"`
+		}{t.id, done})
 	}
 	return nil
 }

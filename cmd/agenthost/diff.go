@@ -88,7 +88,11 @@ func (p *program) blockedDiff(c *cli.Context) error {
 		}
 	}
 	if p.json {
-		if err := p.term.value(map[string]any{"session_id": t.id, "turn_number": t.turn, "files": files}); err != nil {
+		if err := p.term.value(struct {
+			Session session.ID `json:"session_id"`
+			Turn    int        `json:"turn_number"`
+			Files   []compared `json:"files"`
+		}{t.id, t.turn, files}); err != nil {
 			return err
 		}
 	}
