@@ -15,10 +15,11 @@ func (p *program) ledgerCommand() *cli.Command {
 			Name:      "show",
 			Usage:     "print a ledger as a timeline",
 			ArgsUsage: "SESSION|FILE",
-			Description: `A SESSION is an id, the beginning of one, or @last. Each line says when something
-happened since the session was opened, what it was, how it was decided, and on
-which name. The ledger is verified while it is read; the first bad line ends it
-with status 4. With --json the lines are printed as they are stored.`,
+			Description: `A SESSION is an id, the beginning of one, or @last, the one in which something
+happened last. Each line says when something happened since the session was
+opened, what it was, how it was decided, and on which name. The ledger is verified
+while it is read; the first bad line ends it with status 4. With --json the lines
+are printed as they are stored.`,
 			Action: p.ledgerShow,
 		}},
 	}

@@ -33,8 +33,9 @@ cannot be read is listed too, and the status is 4 then.`,
 				Name:      "show",
 				Usage:     "say what a session did, turn by turn",
 				ArgsUsage: "SESSION",
-				Description: `A SESSION is an id, the beginning of one, or @last. ledger show prints every
-single operation; verify checks the whole record.`,
+				Description: `A SESSION is an id, the beginning of one, or @last, the one in which something
+happened last. ledger show prints every single operation; verify checks the whole
+record.`,
 				Action: p.sessionShow,
 			},
 			p.sessionCloseCommand(),

@@ -19,11 +19,12 @@ func (p *program) verifyCommand() *cli.Command {
 		Name:      "verify",
 		Usage:     "check that the record of sessions is whole",
 		ArgsUsage: "[SESSION|FILE|FOLDER]",
-		Description: `A SESSION is an id, the beginning of one, or @last; without one all sessions of
-the root are checked. FILE is one ledger, FOLDER the ledger folder of a session,
-from wherever it was copied. Each hash is computed again, each entry read, and
-the evidence of each turn computed from the entries and compared. Status 0 if all
-is intact, 4 if not; the first bad line is named.
+		Description: `A SESSION is an id, the beginning of one, or @last, the one in which something
+happened last; without one all sessions of the root are checked. FILE is one
+ledger, FOLDER the ledger folder of a session, from wherever it was copied. Each
+hash is computed again, each entry read, and the evidence of each turn computed
+from the entries and compared. Status 0 if all is intact, 4 if not; the first bad
+line is named.
 
 What this cannot see alone is a ledger that somebody wrote anew from the first
 line to the last, or cut behind the end of a turn: keep the head that is printed
