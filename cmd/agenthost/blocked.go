@@ -230,10 +230,7 @@ func (p *program) blockedShow(c *cli.Context) error {
 		return err
 	}
 	defer root.Close()
-	t, err := findTarget(root, given[0])
-	if err == nil {
-		t, err = lastKept(root, t)
-	}
+	t, err := lastKept(root, given[0])
 	if err != nil {
 		return err
 	}

@@ -55,10 +55,7 @@ func (p *program) blockedDiff(c *cli.Context) error {
 		return err
 	}
 	defer root.Close()
-	t, err := findTarget(root, given[0])
-	if err == nil {
-		t, err = lastKept(root, t)
-	}
+	t, err := lastKept(root, given[0])
 	if err != nil {
 		return err
 	}

@@ -311,10 +311,12 @@ func findTarget(root *session.Root, operand string) (target, error) {
 	return t, err
 }
 
-// lastKept is the turn that was named, or the last of which something is kept.
-func lastKept(root *session.Root, t target) (target, error) {
-	if t.turn != 0 {
-		return t, nil
+// lastKept is findTarget, but SESSION alone is its last turn of which something is
+// kept.
+func lastKept(root *session.Root, operand string) (target, error) {
+	t, err := findTarget(root, operand)
+	if err != nil || t.turn != 0 {
+		return t, err
 	}
 	turns, err := root.KeptTurns(t.plane, t.id)
 	if err != nil {
