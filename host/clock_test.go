@@ -11,6 +11,7 @@ import (
 
 // One time and one seed make one result, wherever the turn runs.
 func TestDeterminism(t *testing.T) {
+	oneThread(t)
 	asOf := time.Date(2026, 1, 2, 3, 4, 5, 678_999_999, time.UTC)
 	run := func() (*Result, *bench) {
 		b := newBench(t, map[string]string{"b": "1", "a": "22", "ö": "3", "Z": "4", "sub/x": "5"})

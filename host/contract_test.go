@@ -91,6 +91,7 @@ func TestGivenResult(t *testing.T) {
 
 // Messages to people go where standard error goes, and count there.
 func TestLog(t *testing.T) {
+	oneThread(t)
 	b := newBench(t, nil)
 	var shown strings.Builder
 	r := b.run(ask{turn: Turn{Stderr: &shown}, steps: []string{
@@ -100,7 +101,7 @@ func TestLog(t *testing.T) {
 	if got, want := shown.String(), "plain\nwarn: two\nlines\ninfo: m {\"n\":[1,2]}\n"; got != want {
 		t.Errorf("shown %q, want %q", got, want)
 	}
-	r = b.run(ask{steps: []string{`calls 100 {"op":"log","message":"` + strings.Repeat("x", 1_000_000) + `"}`}})
+	r = b.run(ask{manifest: limits(members{"time": "600s"}), steps: []string{`calls 100 {"op":"log","message":"` + strings.Repeat("x", 1_000_000) + `"}`}})
 	ended(t, r, "error", "limit", "the agent wrote more than 64MiB of messages", "nothing was published; this is a ceiling of the host: the agent must do with less")
 }
 
@@ -120,6 +121,7 @@ func TestContractViolation(t *testing.T) {
 
 // Floods through the contract end where others do.
 func TestContractFloods(t *testing.T) {
+	oneThread(t)
 	b := newBench(t, map[string]string{"docs/large": strings.Repeat("x", 2<<20)})
 	manifest := func(limit string, value any) members {
 		return with(grants([]string{"docs/**"}, nil, nil), limits(members{limit: value}))

@@ -349,3 +349,12 @@ func refused(t testing.TB, err error, what, hint string) {
 		t.Errorf("got  %s\n     %s\nwant %s\n     %s", r.What, r.Hint, what, hint)
 	}
 }
+
+// oneThread leaves out, under -short, what takes long and has one guest in one
+// goroutine: the race detector, for which -short is, finds nothing there.
+func oneThread(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: one guest, and nothing beside it")
+	}
+}

@@ -30,6 +30,7 @@ func opener(w *wasm) (read, create []byte) {
 // A guest cannot swallow what ends its turn, by any means of its language or of
 // WebAssembly, and does nothing after it.
 func TestAbortCannotBeCaught(t *testing.T) {
+	oneThread(t)
 	catchAll := newWasm(1)
 	read, create := opener(catchAll)
 	catchAll.tags = [][]byte{code(0, catchAll.typ("", ""))}
@@ -172,6 +173,7 @@ func TestFillThatNeverEnds(t *testing.T) {
 // Calls with arguments that would make the host work or allocate without bound
 // are answered, and the turn goes on.
 func TestHugeArguments(t *testing.T) {
+	oneThread(t)
 	const most = 1<<31 - 1
 	for _, c := range []struct {
 		name string
@@ -259,6 +261,7 @@ func TestClosedDescriptors(t *testing.T) {
 
 // proc_exit ends the guest wherever it is called, and cannot be caught.
 func TestExitFromAnywhere(t *testing.T) {
+	oneThread(t)
 	for _, c := range []struct {
 		name  string
 		code  int64

@@ -14,6 +14,7 @@ func raise(name string) string {
 }
 
 func TestLimits(t *testing.T) {
+	oneThread(t)
 	files := map[string]string{"docs/a.md": "a"}
 	anyOut := with(writes("out/**"), grants([]string{"**"}, nil, nil))
 	deep := "/out" + strings.Repeat("/"+strings.Repeat("\x01", 250), 14) // each byte of it takes six in an entry
@@ -107,6 +108,7 @@ func TestFixedCeilings(t *testing.T) {
 
 // A million equal probes are one entry and a count.
 func TestManyProbes(t *testing.T) {
+	oneThread(t)
 	b := newBench(t, nil)
 	started := time.Now()
 	r := b.run(ask{steps: []string{"poke /nothing 1000000"}, manifest: limits(members{"time": "10m"})})
