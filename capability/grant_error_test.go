@@ -61,6 +61,8 @@ func TestGrantErrors(t *testing.T) {
 
 		{read(".agenthost/**"), `read[1] ".agenthost/**"`, "asks for names beneath .agenthost/", "packages are read there without a grant; all else in it is agenthost's own"},
 		{read("{docs,.agenthost}/x"), `read[1] "{docs,.agenthost}/x"`, "asks for names beneath .agenthost/", "packages are read there without a grant; all else in it is agenthost's own"},
+		{write("pkg:a"), `write[0] "pkg:a"`, "asks for names that begin with pkg:", "the files of packages are spelled so, and are read beneath .agenthost/ without a grant"},
+		{write("deps:PKG-A/*"), `write[0] "deps:PKG-A/*"`, "asks for names that begin with deps:", "the files of packages are spelled so, and are read beneath .agenthost/ without a grant"},
 		{write("tmp/a"), `write[0] "tmp/a"`, "asks for names beneath tmp/", "every guest has a /tmp of its own, without a grant"},
 		{write(`t\mp/a`), `write[0] "t\\mp/a"`, "asks for names beneath tmp/", "every guest has a /tmp of its own, without a grant"},
 		{write("t[m]p"), `write[0] "t[m]p"`, "asks for names beneath tmp/", "every guest has a /tmp of its own, without a grant"},

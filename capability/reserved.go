@@ -17,6 +17,9 @@ func reservedFault(op Op, segments []string) *fault {
 	if !literal {
 		return nil
 	}
+	if prefix := libraryPrefix(first); prefix != "" {
+		return &fault{"asks for names that begin with " + prefix, "the files of packages are spelled so, and are read beneath .agenthost/ without a grant"}
+	}
 	switch first {
 	case ".agenthost":
 		return &fault{"asks for names beneath .agenthost/", "packages are read there without a grant; all else in it is agenthost's own"}
@@ -68,6 +71,18 @@ func sessionFolder(name string) (session, beneath string, ok bool) {
 	return session, beneath, true
 }
 
+// libraryPrefix returns how the names of a package's files begin, in manifests
+// and ledgers, if name begins so, else "". No file of the workspace may, or the
+// record of the one could not be told from that of the other.
+func libraryPrefix(name string) string {
+	for _, prefix := range []string{"pkg:", "deps:"} {
+		if strings.HasPrefix(name, prefix) {
+			return prefix
+		}
+	}
+	return ""
+}
+
 // isOwnOutput says that name is output/SESSION or beneath it.
 func isOwnOutput(name, session string) bool {
 	rest, ok := strings.CutPrefix(name, "output/")
@@ -92,6 +107,10 @@ func reserved(op Op, name, session string) string {
 	case "output":
 		if !isOwnOutput(name, session) {
 			return "reserved output/**"
+		}
+	default:
+		if prefix := libraryPrefix(first); prefix != "" {
+			return "reserved " + prefix + "*/**"
 		}
 	}
 	if op == Write {

@@ -61,7 +61,9 @@ type kept struct {
 	Guest    *Guest      `json:"guest,omitempty"`
 }
 
-// keptVersion is the number of what an entry is.
+// keptVersion is the number of what an entry is, and of what was checked before
+// it was made: the manifest is checked anew at each open, but not the archive's
+// form and not the module. A change of these checks needs another number.
 const keptVersion = "1"
 
 // maxHead bounds the head of an entry. A million imports do not fit, and such

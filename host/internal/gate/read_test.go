@@ -558,3 +558,28 @@ func TestHashOfGrowingFile(t *testing.T) {
 	equal(t, "digest", *got.digest, ledger.Sum([]byte("beginning and end")))
 	equal(t, "problem", w.problems["docs/f"].Code, record.CodeInputChanged)
 }
+
+// TestSpelledAsAPackage: what the ledger calls pkg:x is a file of the package and
+// never one of the workspace, whatever is granted.
+func TestSpelledAsAPackage(t *testing.T) {
+	w := newWorld(t, setup{
+		grants: capability.Grants{Read: []string{"**"}, Write: []string{"**"}},
+		files:  map[string]string{"pkg:agent.wasm": "forged", "deps:PKG-T0-A-001/a": "forged", "docs/pkg:a": "x"},
+	})
+	if got, want := w.names("/"), "docs/ out/ tmp/"; got != want {
+		t.Errorf("listed %s, want %s", got, want)
+	}
+	for p, rule := range map[string]string{"pkg:agent.wasm": "reserved pkg:*/**", "deps:PKG-T0-A-001/a": "reserved deps:*/**"} {
+		outcome := w.does(func() Errno { _, errno := w.Open(WASI, p, Read); return errno })
+		if want := "noent hidden " + rule; outcome != want {
+			t.Errorf("read %s: %s, want %s", p, outcome, want)
+		}
+		outcome = w.does(func() Errno { _, errno := w.Open(WASI, p, Write|Create); return errno })
+		if want := "violation " + rule; outcome != want {
+			t.Errorf("write %s: %s, want %s", p, outcome, want)
+		}
+	}
+	if got := w.content("docs/pkg:a"); got != "x" {
+		t.Errorf("docs/pkg:a: %s", got)
+	}
+}
