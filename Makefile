@@ -81,6 +81,10 @@ cross: ## build and vet for the other platforms
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(GO) build -o /dev/null ./... || exit 1; \
 		GOOS=$${platform%/*} GOARCH=$${platform#*/} $(VET) ./... || exit 1; \
 	done
+	@echo "linux/amd64 linux/arm64 (testdata/bench)"
+	@for arch in amd64 arm64; do \
+		(cd testdata/bench && GOOS=linux GOARCH=$$arch $(GO) build -o /dev/null ./... && GOOS=linux GOARCH=$$arch $(VET) ./...) || exit 1; \
+	done
 	@echo wasip1/wasm
 	@GOOS=wasip1 GOARCH=wasm $(VET) ./guest-sdk/... ./examples/... ./testdata/guests/...
 

@@ -7,6 +7,7 @@ replace github.com/agenthost/agenthost => ../..
 require (
 	github.com/agenthost/agenthost v0.0.0
 	github.com/bmatcuk/doublestar/v4 v4.10.4
+	github.com/bytecodealliance/wasmtime-go/v39 v39.0.1
 	github.com/extism/go-sdk v1.7.1
 	github.com/gobwas/glob v1.1.0
 	github.com/tetratelabs/wazero v1.12.0

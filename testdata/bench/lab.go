@@ -29,6 +29,7 @@ type lab struct {
 	moduleRoot func() (string, error) // of agenthost
 	agenthost  func() (string, error) // the program
 	wazeroCLI  func() (string, error)
+	wasmtime   func() (built, error)
 	goGuest    func() ([]byte, error)
 	cGuest     func() (small, error)
 	workspace  func() (string, error) // with the files that guests read
@@ -58,6 +59,7 @@ func newLab(ctx context.Context, dir string, rounds int, say func(string, ...any
 	l.wazeroCLI = sync.OnceValues(func() (string, error) {
 		return l.build("", "github.com/tetratelabs/wazero/cmd/wazero", "wazero", nil)
 	})
+	l.wasmtime = sync.OnceValues(l.buildWasmtime)
 	l.goGuest = sync.OnceValues(func() ([]byte, error) {
 		path, err := l.build("", "./guests/agent", "agent.wasm", []string{"GOOS=wasip1", "GOARCH=wasm"})
 		if err != nil {

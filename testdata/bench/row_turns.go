@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 
 	extism "github.com/extism/go-sdk"
 	"github.com/tetratelabs/wazero"
@@ -54,10 +52,6 @@ func (l *lab) cold(as line, wasm []byte, n int) ([]line, error) {
 	if err != nil {
 		return nil, err
 	}
-	cli, err := l.wazeroCLI()
-	if err != nil {
-		return nil, err
-	}
 	us := best(n, process(command{
 		name: ours, args: []string{"run", module, "--workspace", dir, "--query", `{"topic":"docs"}`, "--", "hello"},
 		env: []string{"XDG_CACHE_HOME=" + l.cache()}, want: "answer",
@@ -66,24 +60,9 @@ func (l *lab) cold(as line, wasm []byte, n int) ([]line, error) {
 	if err := discard(us); err != nil {
 		return nil, err
 	}
-	peers := []struct {
-		name, version string
-		run           command
-	}{{"wazero CLI -cachedir", versionOf("github.com/tetratelabs/wazero"), command{
-		name: cli, args: []string{"run", "-cachedir", l.wazeroCache(), module, "hello"}, stdin: request, want: "answer",
-	}}}
-	for _, name := range []string{"node", "deno"} {
-		script := filepath.Join(dir, "run.mjs")
-		if err := os.WriteFile(script, []byte(nodeScript), 0o644); err != nil {
-			return nil, err
-		}
-		flags := map[string][]string{"node": {"--no-warnings"}, "deno": {"run", "--allow-all"}}[name]
-		version, _ := output("", nil, name, "--version")
-		version, _, _ = strings.Cut(version, "\n")
-		peers = append(peers, struct {
-			name, version string
-			run           command
-		}{name + " node:wasi", version, command{name: name, args: append(flags, script, module, "hello"), stdin: request, want: "answer"}})
+	peers, err := l.coldPeers(module)
+	if err != nil {
+		return nil, err
 	}
 	var lines []line
 	for i, peer := range peers {
@@ -92,8 +71,8 @@ func (l *lab) cold(as line, wasm []byte, n int) ([]line, error) {
 			as.Goal = 0 // only the first is what the goal is about
 		}
 		as.Peer, as.Version = peer.name, peer.version
-		if _, err := exec.LookPath(peer.run.name); err != nil {
-			lines = append(lines, as.said("not installed"))
+		if peer.absent != "" {
+			lines = append(lines, as.said(peer.absent))
 			continue
 		}
 		l.say("%s beside %s", as.Row, as.Peer)
@@ -112,17 +91,6 @@ func (l *lab) cold(as line, wasm []byte, n int) ([]line, error) {
 	}
 	return lines, nil
 }
-
-// nodeScript runs a WASI command in node, whose preview 1 deno has by the same
-// name.
-const nodeScript = `import { readFile } from "node:fs/promises";
-import { WASI } from "node:wasi";
-import process from "node:process";
-const [file, ...args] = process.argv.slice(2);
-const wasi = new WASI({ version: "preview1", args: [file, ...args], env: {} });
-const module = await WebAssembly.compile(await readFile(file));
-wasi.start(await WebAssembly.instantiate(module, wasi.getImportObject()));
-`
 
 // freshTurn is G3: a turn in a running host, in an instance of its own.
 func freshTurn(l *lab) ([]line, error) {

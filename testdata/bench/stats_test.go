@@ -152,12 +152,15 @@ func TestChoose(t *testing.T) {
 // TestTable holds what people read.
 func TestTable(t *testing.T) {
 	ratio, same := spreadOf([]float64{0.5, 1, 12.34}), spreadOf([]float64{0.97, 1, 1.02})
-	got := table(header{CPU: "Some CPU", Cores: 2, Kernel: "Linux 6", Go: "go1", Rounds: 7}, []line{
+	got := table(header{CPU: "Some CPU", Cores: 2, Kernel: "Linux 6", Go: "go1", Rounds: 7, Peers: []string{"another v1", "deno not installed"}}, []line{
 		{Row: "G1", What: "a run", Peer: "another", Version: "v1", Measure: "wall", Ours: spread{Median: 2.5e6}, Theirs: spread{Median: 999}, Ratio: &ratio, Same: &same, Goal: 1.1, Verdict: reached},
 		counted(line{Row: "G1", What: "allocations"}, 3, 0),
 		line{Row: "G8", What: "what is not there", Peer: "deno"}.said("not installed"),
 	})
 	want := `Some CPU, 2 cores, Linux 6, go1, 7 rounds of A B A B
+beside another v1, deno not installed
+ratio is ours / theirs, the median of all rounds; A/A is the middle half of each thing beside itself
+noisy, and no verdict, where A/A leaves 0.90–1.10 or a difference is not positive: measure again on a quieter machine
 
     what               beside      clock  ours    theirs  ratio (min–max)  A/A        goal
 G1  a run              another v1  wall   2.5 ms  999 ns  1 (0.50–12.3)    0.97–1.02  ≤ 1.10  reached
@@ -166,6 +169,20 @@ G8  what is not there  deno               not installed
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// TestFigures holds how numbers are written, those of differences too.
+func TestFigures(t *testing.T) {
+	for v, want := range map[float64]string{0: "0", -3: "-3", 0.00123: "0.0012", -0.00123: "-0.0012", 1.5: "1.50", -1.5: "-1.50", -12.34: "-12.3"} {
+		if got := figure(v); got != want {
+			t.Errorf("%v: %q, want %q", v, got, want)
+		}
+	}
+	for ns, want := range map[float64]string{0: "0 ns", 999: "999 ns", -999: "-999 ns", 1234: "1.23 µs", -1234: "-1.23 µs", -2.5e6: "-2.5 ms", -3e9: "-3 s"} {
+		if got := duration(ns); got != want {
+			t.Errorf("%v: %q, want %q", ns, got, want)
+		}
 	}
 }
 

@@ -50,10 +50,12 @@ type header struct {
 	Kernel string `json:"kernel"`
 	Go     string `json:"go"`
 	Rounds int    `json:"rounds"`
+	// Peers are what is measured beside, with versions.
+	Peers []string `json:"peers"`
 }
 
 func headerOf(rounds int) header {
-	h := header{CPU: "unknown CPU", Cores: runtime.NumCPU(), Kernel: runtime.GOOS, Go: runtime.Version(), Rounds: rounds}
+	h := header{CPU: "unknown CPU", Cores: runtime.NumCPU(), Kernel: runtime.GOOS, Go: runtime.Version(), Rounds: rounds, Peers: peersOf()}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for l := range strings.Lines(string(info)) {
 			if key, value, _ := strings.Cut(l, ":"); strings.TrimSpace(key) == "model name" {
@@ -96,7 +98,14 @@ func table(h header, lines []line) string {
 			})
 		}
 	}
-	return fmt.Sprintf("%s, %d cores, %s, %s, %d rounds of A B A B\n\n", h.CPU, h.Cores, h.Kernel, h.Go, h.Rounds) + align(cells)
+	return fmt.Sprintf("%s, %d cores, %s, %s, %d rounds of A B A B\n", h.CPU, h.Cores, h.Kernel, h.Go, h.Rounds) +
+		"beside " + strings.Join(h.Peers, ", ") + "\n" + rule() + "\n\n" + align(cells)
+}
+
+// rule says how to read the table.
+func rule() string {
+	return fmt.Sprintf(`ratio is ours / theirs, the median of all rounds; A/A is the middle half of each thing beside itself
+noisy, and no verdict, where A/A leaves %.2f–%.2f or a difference is not positive: measure again on a quieter machine`, 1-noise, 1+noise)
 }
 
 // align sets cells in columns. The last cell of a row may be longer than its
@@ -127,6 +136,8 @@ func align(rows [][]string) string {
 // figure writes a number with three digits that count.
 func figure(v float64) string {
 	switch {
+	case v < 0:
+		return "-" + figure(-v)
 	case v == float64(int64(v)) && v < 1e6:
 		return fmt.Sprintf("%.0f", v)
 	case v < 0.01:
@@ -137,8 +148,12 @@ func figure(v float64) string {
 	return fmt.Sprintf("%.1f", v)
 }
 
-// duration writes nanoseconds with three digits that count.
+// duration writes nanoseconds with three digits that count. A difference of two
+// measurements may be negative.
 func duration(ns float64) string {
+	if ns < 0 {
+		return "-" + duration(-ns)
+	}
 	if ns < 1000 {
 		return fmt.Sprintf("%.3g ns", ns)
 	}
