@@ -56,6 +56,10 @@ type Options struct {
 	// read, and each one appended, before Append returns. It runs under the
 	// log's lock and must not call the log.
 	Observe func(Entry)
+	// SyncLater makes [Create] sync nothing. Its caller syncs the log, by
+	// [Log.Sync] or [Log.Close], even if nothing was appended, and then the
+	// folder, which may hold more that is new.
+	SyncLater bool
 
 	faults disk // of tests
 }
@@ -96,13 +100,13 @@ type Log struct {
 	tree    Tree
 	last    Entry
 	opened  time.Time
-	dirty   bool  // written and not synced
+	dirty   bool  // written, or made, and not synced
 	failed  error // the first failed write or sync
 	closed  bool
 }
 
 // Create makes a new, empty ledger that only its owner can read, and makes its
-// name durable. It is an [io/fs.ErrExist] error if there is a file of that
+// name durable, unless Options.SyncLater is set. It is an [io/fs.ErrExist] error if there is a file of that
 // name, and [errors.ErrUnsupported] where files cannot be locked.
 func Create(path string, o Options) (*Log, error) {
 	if !fits(o.Session, maxSession, isSessionByte) {
@@ -115,11 +119,13 @@ func Create(path string, o Options) (*Log, error) {
 	}
 	l.f = f
 	err = lock(f)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err == nil {
-		err = l.disk.syncFolder(filepath.Dir(path))
+	if l.dirty = o.SyncLater; !l.dirty {
+		if err == nil {
+			err = f.Sync()
+		}
+		if err == nil {
+			err = l.disk.syncFolder(filepath.Dir(path))
+		}
 	}
 	if err != nil {
 		f.Close()
@@ -214,7 +220,7 @@ func (l *Log) Append(turn int, b Body) (Entry, error) {
 		return Entry{}, fmt.Errorf("%s: entry %s: %w", l.path, b.Kind(), err)
 	}
 	durable := l.opts.Durable != nil && l.opts.Durable(e)
-	if durable {
+	if durable && l.size > 0 { // in an empty ledger nothing has to be there before it
 		if err := l.sync(); err != nil {
 			return Entry{}, err
 		}
@@ -275,7 +281,7 @@ func (l *Log) encode(turn int, b Body) (Entry, error) {
 }
 
 // Sync returns when everything appended is on disk. It does nothing if nothing
-// was appended since the last. A failure poisons the log.
+// was appended, or made with Options.SyncLater, since the last. A failure poisons the log.
 func (l *Log) Sync() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,7 +19,8 @@ import (
 )
 
 // A child of the test is this program again, told by this variable what to do:
-// "turn|recover KILL WORKSPACE ROOT"; it kills itself before step KILL.
+// "turn|quiet|recover KILL WORKSPACE ROOT"; it kills itself before step KILL. A
+// quiet turn publishes nothing, and its session is closed.
 const childVariable = "AGENTHOST_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -57,6 +59,10 @@ func child(args []string) error {
 	s, err := r.Create(ctx, opening(id1))
 	if err != nil {
 		return err
+	}
+	if args[0] == "quiet" {
+		_, _, err := publish(ctx, s, nil)
+		return errors.Join(err, s.Close())
 	}
 	findings, conflicts, err := publish(ctx, s, killed())
 	if err != nil || len(findings)+len(conflicts) > 0 {

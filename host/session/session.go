@@ -168,12 +168,16 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 	return s, s.hold()
 }
 
-// fill makes the content of a new session's folder.
+// fill makes the content of a new session's folder. Each file and each folder is
+// synced once, when all is in it: the name under which they are found is given
+// afterwards.
 func (r *Root) fill(temp string, o Opening) error {
 	dir := r.folder()
 	blobs := temp + "/ledger/" + record.BlobFolder
-	if _, err := dir.MkdirAll(blobs, 0o700); err != nil {
-		return err
+	for _, name := range []string{temp, temp + "/ledger", blobs} {
+		if err := dir.Mkdir(name, 0o700); err != nil {
+			return err
+		}
 	}
 	nonce, err := r.nonce()
 	if err != nil {
@@ -183,23 +187,22 @@ func (r *Root) fill(temp string, o Opening) error {
 		return err
 	}
 	o.Open.Plane = o.Plane
-	evidence, err := ledger.Create(r.join(temp+"/ledger/"+record.EvidenceFile), record.EvidenceOptions(string(o.ID)))
+	opts := record.EvidenceOptions(string(o.ID))
+	opts.SyncLater = true
+	evidence, err := ledger.Create(r.join(temp+"/ledger/"+record.EvidenceFile), opts)
 	if err != nil {
 		return err
 	}
 	if err := evidence.Close(); err != nil {
 		return err
 	}
-	opts := record.ExecOptions(string(o.ID))
-	opts.Now = r.opts.Now
+	opts = record.ExecOptions(string(o.ID))
+	opts.Now, opts.SyncLater = r.opts.Now, true
 	exec, err := ledger.Create(r.join(temp+"/ledger/"+record.ExecFile), opts)
 	if err != nil {
 		return err
 	}
 	e, err := exec.Append(0, o.Open)
-	if err == nil {
-		err = exec.Sync()
-	}
 	if closed := exec.Close(); err == nil {
 		err = closed
 	}

@@ -35,7 +35,7 @@ type Staging struct {
 	Workspace, Out, Tmp *beneath.Dir
 
 	session *Session
-	copies  *beneath.Dir
+	copies  *beneath.Dir // nil if there are none
 }
 
 // Begin makes the staging of a turn, which must be the one after [Session.Turns],
@@ -81,17 +81,23 @@ func (st *Staging) make() error {
 	for _, a := range []struct {
 		name string
 		dir  **beneath.Dir
-	}{{AreaWorkspace, &st.Workspace}, {AreaOut, &st.Out}, {AreaTmp, &st.Tmp}, {publishDir, &st.copies}} {
-		if err := dir.Mkdir(name+"/"+a.name, 0o700); err != nil {
-			return err
-		}
-		sub, err := dir.Sub(name + "/" + a.name)
+	}{{AreaWorkspace, &st.Workspace}, {AreaOut, &st.Out}, {AreaTmp, &st.Tmp}} {
+		sub, err := st.folder(a.name)
 		if err != nil {
 			return err
 		}
 		*a.dir = sub
 	}
 	return nil
+}
+
+// folder makes a folder of the staging and opens it.
+func (st *Staging) folder(name string) (*beneath.Dir, error) {
+	name = turnDir(stagingDir, st.Turn) + "/" + name
+	if err := st.session.dir.Mkdir(name, 0o700); err != nil {
+		return nil, err
+	}
+	return st.session.dir.Sub(name)
 }
 
 // withoutDefaultACL takes from a folder the list of rights that what is made in
@@ -238,6 +244,15 @@ func (st *Staging) Copy(ctx context.Context, files []Realized) ([]record.Publica
 			if seen[name] {
 				return nil, nil, fmt.Errorf("%s is to be published as a file and as the folder of %s", name, f.Path)
 			}
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil, nil
+	}
+	if st.copies == nil {
+		var err error
+		if st.copies, err = st.folder(publishDir); err != nil {
+			return nil, nil, err
 		}
 	}
 	type answer struct {

@@ -132,6 +132,9 @@ func (d *Dir) MkdirAll(name string, perm fs.FileMode) (made []string, err error)
 	if err := CheckName(name); err != nil {
 		return nil, fail("mkdir", name, err)
 	}
+	if info, err := d.stat(name); err == nil && info.Mode.IsDir() {
+		return nil, nil
+	}
 	for i := 0; i <= len(name); i++ {
 		if i < len(name) && name[i] != '/' {
 			continue

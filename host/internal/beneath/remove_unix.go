@@ -28,7 +28,7 @@ func (d *Dir) RemoveAll(name string) error {
 	}
 	err := d.at(name, func(fd int, base string) error {
 		r := remover{calls: maxRemoved}
-		return r.remove(fd, base, 0)
+		return r.remove(fd, base, false, 0)
 	})
 	if err != nil && err != unix.ENOENT {
 		return fail("remove", name, err)
@@ -43,17 +43,24 @@ type remover struct {
 	moved int // folders moved to the top
 }
 
-// remove removes an entry of the folder fd.
-func (r *remover) remove(fd int, name string, depth int) error {
+// remove removes an entry of the folder fd. Folder says that it was one when it
+// was listed, which saves a call and is not relied upon.
+func (r *remover) remove(fd int, name string, folder bool, depth int) error {
 	if r.calls--; r.calls < 0 {
 		return errEndless
 	}
-	err := unix.Unlinkat(fd, name, 0)
+	err := error(unix.EISDIR)
+	if !folder {
+		err = unix.Unlinkat(fd, name, 0)
+	}
 	if err != unix.EISDIR && err != unix.EPERM {
 		return err
 	}
 	if e := unix.Unlinkat(fd, name, unix.AT_REMOVEDIR); e != unix.ENOTEMPTY && e != unix.EEXIST && e != unix.EACCES {
-		if e == unix.ENOTDIR {
+		switch {
+		case e == unix.ENOTDIR && folder: // replaced meanwhile
+			return r.remove(fd, name, false, depth)
+		case e == unix.ENOTDIR:
 			return err
 		}
 		return e
@@ -89,12 +96,12 @@ func (r *remover) empty(fd, depth int) error {
 		}
 		writable := false
 		for _, e := range entries {
-			err := r.remove(fd, e.Name, depth)
+			err := r.remove(fd, e.Name, e.Type.IsDir(), depth)
 			if err == unix.EACCES && !writable {
 				// A folder its owner may not write in: ours to change.
 				writable = true
 				if err = unix.Fchmod(fd, 0o700); err == nil {
-					err = r.remove(fd, e.Name, depth)
+					err = r.remove(fd, e.Name, e.Type.IsDir(), depth)
 				}
 			}
 			if err != nil && err != unix.ENOENT {
