@@ -51,7 +51,7 @@ func (l *lab) coldPeers(module string) ([]coldPeer, error) {
 		flags []string
 	}{{"node", []string{"--no-warnings"}}, {"deno", []string{"run", "--allow-all"}}} {
 		p := coldPeer{
-			name: js.name + " node:wasi", version: installed(js.name),
+			name: js.name + " with node:wasi", version: installed(js.name),
 			run: command{name: js.name, args: append(js.flags, script, module, "hello"), stdin: request, want: "answer"},
 		}
 		if p.version == "" {

@@ -174,7 +174,7 @@ G8  what is not there  deno               not installed
 
 // TestFigures holds how numbers are written, those of differences too.
 func TestFigures(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", -3: "-3", 0.00123: "0.0012", -0.00123: "-0.0012", 1.5: "1.50", -1.5: "-1.50", -12.34: "-12.3"} {
+	for v, want := range map[float64]string{0: "0", -3: "-3", 0.00123: "0.0012", -0.00123: "-0.0012", 0.0512: "0.051", 1.5: "1.50", -1.5: "-1.50", -12.34: "-12.3"} {
 		if got := figure(v); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}

@@ -133,7 +133,7 @@ func align(rows [][]string) string {
 	return b.String()
 }
 
-// figure writes a number with three digits that count.
+// figure writes a number with two or three digits that count.
 func figure(v float64) string {
 	switch {
 	case v < 0:
@@ -142,6 +142,8 @@ func figure(v float64) string {
 		return fmt.Sprintf("%.0f", v)
 	case v < 0.01:
 		return fmt.Sprintf("%.4f", v)
+	case v < 0.1:
+		return fmt.Sprintf("%.3f", v)
 	case v < 10:
 		return fmt.Sprintf("%.2f", v)
 	}
