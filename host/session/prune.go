@@ -35,8 +35,9 @@ type Freed struct {
 // output/SID too; what was published to the workspace is never touched. With dry
 // it removes nothing and says what it would.
 //
-// The session is gone at once, or not at all; a crash while its files are removed
-// leaves the rest to [Root.Recover]. Errors wrap [ErrNotFound], [ErrInUse],
+// The record is gone at once, or not at all; a crash while its files are removed
+// leaves the rest to [Root.Recover]. What was published goes first, so that a
+// second Prune can finish what a crash cut short. Errors wrap [ErrNotFound], [ErrInUse],
 // [ErrOpen], [ErrUnfinished] or an [*ledger.IntegrityError]: that record is kept.
 func (r *Root) Prune(ctx context.Context, id ID, published, dry bool) (Pruned, error) {
 	p, err := r.prune(ctx, id, published, dry)
