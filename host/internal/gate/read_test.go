@@ -324,6 +324,9 @@ func TestGrowing(t *testing.T) {
 // the kernel, the handle, and the guest's descriptor. The content is read into
 // the memory of a file that was closed.
 func TestReadAllocations(t *testing.T) {
+	if testing.Short() {
+		t.Skip("-short: it is for the race detector, under which other things are allocated")
+	}
 	w := newWorld(t, readable(map[string]string{"docs/f.md": strings.Repeat("x", 1024)}))
 	buf := make([]byte, 2048)
 	got := testing.AllocsPerRun(200, func() {
