@@ -59,7 +59,7 @@ var doors = map[string][]string{
 var testDoors = map[string][]string{
 	"github.com/rogpeppe/go-internal": {"cmd/agenthost"},
 	"github.com/tetratelabs/wazero":   {"host/archive", "host/internal/meter"},
-	"golang.org/x/sys":                {"capability"},
+	"golang.org/x/sys":                {"capability", "host/session"},
 }
 
 // TestImports holds both tables on every platform that must build.
