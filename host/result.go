@@ -218,6 +218,7 @@ func (r *Result) limited(name string, most int64, b bounds) {
 // violationInWords says what an agent may not do, and what would let it. Name is
 // the violation's subject as the agent spells it.
 func violationInWords(v *capability.Violation, name string) (message, hint string) {
+	name = brief(name)
 	switch {
 	case v.Rule == record.CodeUndeclaredWrite:
 		return fmt.Sprintf("the turn was blocked: the agent may write %q, but the turn did not declare it", name),
@@ -228,9 +229,19 @@ func violationInWords(v *capability.Violation, name string) (message, hint strin
 	}
 	message = fmt.Sprintf("the turn was blocked: the agent may not %s %q (%s)", v.Op, name, v.Rule)
 	if v.SmallestGrant != "" {
-		return message, "the smallest grant that would allow it: " + v.SmallestGrant
+		return message, "the smallest grant that would allow it: " + brief(v.SmallestGrant)
 	}
 	return message, "no grant allows it while that rule stands; nothing was published"
+}
+
+// brief cuts what an agent chose down to what a person reads. All of it is in the
+// ledger.
+func brief(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:most], ""), len(text))
 }
 
 // trap is the first line of wazero's error, without the stack of the guest.

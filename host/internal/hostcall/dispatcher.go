@@ -85,6 +85,7 @@ func (d *Dispatcher) charge(line []byte) {
 // be followed, it is negative.
 func (d *Dispatcher) parse(line []byte, follows int64) (r request, body int64, no *refusal) {
 	if len(line) > abi.MaxRequest {
+		d.cfg.Charge(int64(len(line)))
 		return r, -1, &refusal{abi.ResultLimit, fmt.Sprintf("a line has at most %d bytes", abi.MaxRequest)}
 	}
 	d.charge(line)

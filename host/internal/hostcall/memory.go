@@ -39,7 +39,12 @@ func (d *Dispatcher) call(memory api.Memory, at, size, out, room uint32) int32 {
 	if !ok {
 		return abi.ResultBadPointer
 	}
-	line, body, _ := bytes.Cut(text, []byte("\n"))
+	// A line is looked for no further than it may reach: all of memory may be
+	// given for one.
+	line, body := text[:min(len(text), abi.MaxRequest+1)], []byte(nil)
+	if end := bytes.IndexByte(line, '\n'); end >= 0 {
+		line, body = text[:end], text[end+1:]
+	}
 	r, _, no := d.parse(line, int64(len(body)))
 	if no != nil {
 		return no.result

@@ -151,3 +151,21 @@ func TestNothingAliasesMemory(t *testing.T) {
 		t.Errorf("recorded %s", ops)
 	}
 }
+
+// A line that never ends costs what looking for its end does, however much of
+// memory is given for it, and so does one that ends too late.
+func TestEndlessLine(t *testing.T) {
+	m := newMemory(t, 8*abi.MaxRequest)
+	text := strings.Repeat(" ", abi.MaxRequest+1)
+	m.Memory().WriteString(0, text)
+	m.Memory().WriteString(2*abi.MaxRequest, "\n")
+	for _, size := range []uint32{abi.MaxRequest + 1, 2 * abi.MaxRequest, 8 * abi.MaxRequest} {
+		w := newWorld(t)
+		if got := m.call(w.Dispatcher, 0, size, 0, 0); got != abi.ResultLimit {
+			t.Errorf("a line of %d bytes: got %d, want %d", size, got, abi.ResultLimit)
+		}
+		if w.charged != abi.MaxRequest+1 {
+			t.Errorf("a line of %d bytes: charged %d, want %d", size, w.charged, abi.MaxRequest+1)
+		}
+	}
+}
