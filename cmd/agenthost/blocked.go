@@ -31,7 +31,7 @@ something is kept; without TURN it is the last turn of which something is.`
 somebody changed a file after the turn that replaces it was committed. Each line
 begins with SESSION:TURN, which the other commands take. What cannot be read is
 listed too, and the status is 4 then.`,
-				Action: p.blockedList,
+				Action: p.inRoot(0, 1, p.blockedList),
 			},
 			{
 				Name:      "show",
@@ -41,7 +41,7 @@ listed too, and the status is 4 then.`,
 
 Each file is compared with what the ledger says the turn wrote. Where they differ
 somebody else changed what is kept: the line says so, and the status is 4.`,
-				Action: p.blockedShow,
+				Action: p.inRoot(1, 1, p.blockedShow),
 			},
 			{
 				Name:      "diff",
@@ -54,7 +54,7 @@ Texts of at most 1 MiB are shown as a unified diff, from what is in the workspac
 or in out/ to what the turn wrote, with control characters escaped; of all else
 sizes and digests are. Files that are not what the ledger says the turn wrote are
 named and not shown, and the status is 4. --json has texts as they are.`,
-				Action: p.blockedDiff,
+				Action: p.inRoot(1, -1, p.blockedDiff),
 			},
 			{
 				Name:      "discard",
@@ -67,7 +67,7 @@ session of which something is kept; with --all, SESSION stands for all its turns
 					&cli.BoolFlag{Name: "all", Usage: "remove what is kept of all turns of the session"},
 					yesFlag(),
 				},
-				Action: p.blockedDiscard,
+				Action: p.inRoot(1, 1, p.blockedDiscard),
 			},
 		},
 	}
@@ -86,24 +86,16 @@ type blockedRow struct {
 	Error   string    `json:"error,omitempty"`
 }
 
-func (p *program) blockedList(c *cli.Context) error {
-	given, err := p.operands(c, 0, 1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) blockedList(c *cli.Context, root *session.Root, given []string) error {
 	var places []session.Summary
+	var err error
 	if len(given) == 1 {
-		id, plane, err := found(root.FindKept(given[0]))
-		if err != nil {
-			return err
-		}
-		places = []session.Summary{{ID: id, Plane: plane}}
-	} else if places, err = root.All(); err != nil {
+		places = make([]session.Summary, 1)
+		places[0].ID, places[0].Plane, err = found(root.FindKept(given[0]))
+	} else {
+		places, err = root.All()
+	}
+	if err != nil {
 		return err
 	}
 	rows := []blockedRow{}
@@ -220,16 +212,7 @@ func turnEnds(path, id string) (map[int]turnEnd, error) {
 	return ends, nil
 }
 
-func (p *program) blockedShow(c *cli.Context) error {
-	given, err := p.operands(c, 1, 1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) blockedShow(c *cli.Context, root *session.Root, given []string) error {
 	t, err := lastKept(root, given[0])
 	if err != nil {
 		return err
@@ -313,16 +296,7 @@ func (f keptFile) stateInWords() string {
 	return ""
 }
 
-func (p *program) blockedDiscard(c *cli.Context) error {
-	given, err := p.operands(c, 1, 1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) blockedDiscard(c *cli.Context, root *session.Root, given []string) error {
 	t, err := findTarget(root, given[0])
 	if err != nil {
 		return err

@@ -16,22 +16,23 @@ const modulePath = "github.com/agenthost/agenthost/"
 // mayImport says which of our rooms each room may import. It is policy, not a
 // record of what happens to be so.
 var mayImport = map[string][]string{
-	"abi":                    {},
-	"capability":             {},
-	"ledger":                 {},
-	"host/internal/meter":    {},
-	"host/internal/beneath":  {},
-	"host/internal/cache":    {},
-	"host/internal/strict":   {},
-	"guest-sdk/go":           {},
-	"host/record":            {"capability", "ledger"},
-	"host/archive":           {"abi", "capability", "ledger", "host/internal/cache", "host/internal/meter", "host/internal/strict"},
-	"host/policy":            {"capability", "ledger", "host/archive"},
-	"host/session":           {"capability", "ledger", "host/record", "host/internal/beneath"},
-	"host/internal/gate":     {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
-	"host/internal/govfs":    {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},
-	"host/internal/hostcall": {"abi", "capability", "ledger", "host/record", "host/internal/gate", "host/internal/strict"},
-	"host/internal/compile":  {"host/internal/cache", "host/internal/meter"},
+	"abi":                         {},
+	"capability":                  {},
+	"ledger":                      {},
+	"host/internal/meter":         {},
+	"host/internal/beneath":       {},
+	"host/internal/cache":         {},
+	"host/internal/strict":        {},
+	"guest-sdk/go":                {},
+	"host/record":                 {"capability", "ledger"},
+	"host/archive":                {"abi", "capability", "ledger", "host/internal/cache", "host/internal/meter", "host/internal/strict"},
+	"host/policy":                 {"capability", "ledger", "host/archive"},
+	"host/session":                {"capability", "ledger", "host/record", "host/internal/beneath"},
+	"host/internal/gate":          {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
+	"host/internal/gate/gatetest": {"ledger", "host/internal/beneath"},
+	"host/internal/govfs":         {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},
+	"host/internal/hostcall":      {"abi", "capability", "ledger", "host/record", "host/internal/gate", "host/internal/strict"},
+	"host/internal/compile":       {"host/internal/cache", "host/internal/meter"},
 	"host": {
 		"abi", "capability", "ledger", "host/archive", "host/policy", "host/record", "host/session",
 		"host/internal/beneath", "host/internal/cache", "host/internal/compile", "host/internal/gate", "host/internal/govfs",
@@ -59,7 +60,7 @@ var doors = map[string][]string{
 var testDoors = map[string][]string{
 	"github.com/rogpeppe/go-internal": {"cmd/agenthost"},
 	"github.com/tetratelabs/wazero":   {"host/archive", "host/internal/meter"},
-	"golang.org/x/sys":                {"capability", "host/session"},
+	"golang.org/x/sys":                {"host/session"},
 }
 
 // TestImports holds both tables on every platform that must build.

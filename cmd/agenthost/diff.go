@@ -45,16 +45,7 @@ type beside struct {
 	SHA256 *ledger.Hash `json:"sha256"`
 }
 
-func (p *program) blockedDiff(c *cli.Context) error {
-	given, err := p.operands(c, 1, -1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) blockedDiff(c *cli.Context, root *session.Root, given []string) error {
 	t, err := lastKept(root, given[0])
 	if err != nil {
 		return err

@@ -54,6 +54,23 @@ func (p *program) workspaceFolder() string {
 	return p.workspace
 }
 
+// inRoot is the action of a command that works in the root: with least to most
+// operands, as operands has them.
+func (p *program) inRoot(least, most int, do func(c *cli.Context, root *session.Root, given []string) error) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		given, err := p.operands(c, least, most)
+		if err != nil {
+			return err
+		}
+		root, err := p.openRoot()
+		if err != nil {
+			return err
+		}
+		defer root.Close()
+		return do(c, root, given)
+	}
+}
+
 // openRoot opens the workspace and the root beneath it that the global flags
 // name. It makes neither.
 func (p *program) openRoot() (*session.Root, error) {

@@ -23,7 +23,7 @@ func (p *program) sessionCloseCommand() *cli.Command {
 		Description: `A SESSION is an id, the beginning of one, or @last, the open session in which
 something happened last. That it was closed is recorded as the last entry of its
 ledger. A session that is closed already is left as it is.`,
-		Action: p.sessionClose,
+		Action: p.inRoot(1, 1, p.sessionClose),
 	}
 }
 
@@ -46,20 +46,11 @@ published to the workspace is never touched.`,
 			&cli.BoolFlag{Name: "dry-run", Usage: "remove nothing; say what would be"},
 			yesFlag(),
 		},
-		Action: p.sessionPrune,
+		Action: p.inRoot(0, 0, p.sessionPrune),
 	}
 }
 
-func (p *program) sessionClose(c *cli.Context) error {
-	given, err := p.operands(c, 1, 1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) sessionClose(c *cli.Context, root *session.Root, given []string) error {
 	id, _, err := findOpen(root, given[0])
 	if err != nil {
 		return err
@@ -115,19 +106,11 @@ type left struct {
 	Why     string `json:"why"`
 }
 
-func (p *program) sessionPrune(c *cli.Context) error {
-	if err := p.noOperands(c); err != nil {
-		return err
-	}
+func (p *program) sessionPrune(c *cli.Context, root *session.Root, _ []string) error {
 	age, keep, err := pruneFlags(c)
 	if err != nil {
 		return err
 	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	if err := p.recover(c.Context, root); err != nil {
 		return err
 	}

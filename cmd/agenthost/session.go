@@ -27,7 +27,7 @@ func (p *program) sessionCommand() *cli.Command {
 last one ended, and whether it is still open; unfinished if a turn has not ended,
 because it runs or its process died. Ledgers are verified for this; a session that
 cannot be read is listed too, and the status is 4 then.`,
-				Action: p.sessionList,
+				Action: p.inRoot(0, 0, p.sessionList),
 			},
 			{
 				Name:      "show",
@@ -36,7 +36,7 @@ cannot be read is listed too, and the status is 4 then.`,
 				Description: `A SESSION is an id, the beginning of one, or @last, the one in which something
 happened last. ledger show prints every single operation; verify checks the whole
 record.`,
-				Action: p.sessionShow,
+				Action: p.inRoot(1, 1, p.sessionShow),
 			},
 			p.sessionCloseCommand(),
 			p.sessionPruneCommand(),
@@ -83,15 +83,7 @@ type listed struct {
 	Error   string         `json:"error,omitempty"`
 }
 
-func (p *program) sessionList(c *cli.Context) error {
-	if err := p.noOperands(c); err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) sessionList(_ *cli.Context, root *session.Root, _ []string) error {
 	list, err := root.List()
 	if err != nil {
 		return err
@@ -171,16 +163,7 @@ type shownTurn struct {
 	Duration  int64                `json:"duration_ms"`
 }
 
-func (p *program) sessionShow(c *cli.Context) error {
-	given, err := p.operands(c, 1, 1)
-	if err != nil {
-		return err
-	}
-	root, err := p.openRoot()
-	if err != nil {
-		return err
-	}
-	defer root.Close()
+func (p *program) sessionShow(c *cli.Context, root *session.Root, given []string) error {
 	id, plane, err := findSession(root, given[0])
 	if err != nil {
 		return err
