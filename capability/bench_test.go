@@ -31,3 +31,21 @@ func BenchmarkBind(b *testing.B) {
 		e.Bind(own)
 	}
 }
+
+// BenchmarkCold is what comes before the first answer: to compile rights, and to
+// answer once.
+func BenchmarkCold(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		g := Grants{Read: manyPatterns(n)}
+		name := manyNames(n)[0]
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				e := mustAttenuate(b, mustNew(b, g), operators()).Bind(own)
+				if _, err := e.Check(Read, name); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

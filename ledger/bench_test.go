@@ -5,8 +5,6 @@ package ledger
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/hex"
-	"io"
 	"strconv"
 	"testing"
 	"time"
@@ -61,43 +59,6 @@ func BenchmarkAppend(b *testing.B) {
 				}
 			}
 		})
-	}
-}
-
-// BenchmarkByHand is the floor of BenchmarkAppend/nowhere: the same line,
-// put together without checks, and its hash.
-func BenchmarkByHand(b *testing.B) {
-	var (
-		prev Hash
-		buf  []byte
-		path = "docs/some/folder/file.md"
-	)
-	b.ReportAllocs()
-	for seq := uint64(0); b.Loop(); seq++ {
-		buf = append(buf[:0], "\x00{\"v\":1,\"seq\":"...)
-		buf = strconv.AppendUint(buf, seq, 10)
-		buf = append(buf, `,"ts":"`...)
-		buf = time.Now().UTC().AppendFormat(buf, "2006-01-02T15:04:05.000000000Z")
-		buf = append(buf, `","mono_ns":`...)
-		buf = strconv.AppendInt(buf, 1234567890, 10)
-		buf = append(buf, `,"kind":"op","sid":"SES-1","turn":1,"op":"open","via":"wasi","path":`...)
-		buf, _ = appendString(buf, path)
-		buf = append(buf, `,"flags":"read","decision":"granted","rule":`...)
-		buf, _ = appendString(buf, "docs/**")
-		buf = append(buf, `,"errno":"success","size":`...)
-		buf = strconv.AppendInt(buf, 12345, 10)
-		buf = append(buf, `,"sha256":"sha256:`...)
-		buf = hex.AppendEncode(buf, prev[:])
-		buf = append(buf, `","prev":"`...)
-		buf = hex.AppendEncode(buf, prev[:])
-		buf = append(buf, '"')
-		prev = sha256.Sum256(buf)
-		buf = append(buf, `,"hash":"`...)
-		buf = hex.AppendEncode(buf, prev[:])
-		buf = append(buf, '"', '}', '\n')
-		if _, err := io.Discard.Write(buf[1:]); err != nil {
-			b.Fatal(err)
-		}
 	}
 }
 

@@ -59,6 +59,22 @@ func (e *engine) load(wasm []byte) (wazero.CompiledModule, error) {
 	return e.cache.Load(e.t.Context(), e.runtime, sha256.Sum256(wasm), func() ([]byte, error) { return wasm, nil }, func() { e.made++ })
 }
 
+// filed loads a module, and returns the key of its entry, the entry, and the path
+// of its native code.
+func (e *engine) filed(wasm []byte) (key string, found *entry, native string) {
+	e.t.Helper()
+	m, err := e.load(wasm)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	m.Close(e.t.Context())
+	key = e.cache.key(sha256.Sum256(wasm))
+	if found, err = e.cache.load(key); err != nil || found == nil {
+		e.t.Fatal(found, err)
+	}
+	return key, found, filepath.Join(e.cache.dir, nativeDir, found.Native)
+}
+
 // answer is what f of a module returns.
 func (e *engine) answer(m wazero.CompiledModule) uint64 {
 	e.t.Helper()
@@ -127,17 +143,7 @@ func TestOutline(t *testing.T) {
 func TestNativeCodeGone(t *testing.T) {
 	e := newEngine(t, filepath.Join(t.TempDir(), "cache"))
 	wasm := answering(7)
-	m, err := e.load(wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Close(t.Context())
-	key := e.cache.key(sha256.Sum256(wasm))
-	found, err := e.cache.load(key)
-	if err != nil || found == nil {
-		t.Fatal(found, err)
-	}
-	native := filepath.Join(e.cache.dir, nativeDir, found.Native)
+	key, found, native := e.filed(wasm)
 	code, err := os.ReadFile(native)
 	if err != nil {
 		t.Fatal(err)
@@ -189,17 +195,7 @@ func TestNativeCodeGone(t *testing.T) {
 func TestNativeCodeElsewhere(t *testing.T) {
 	e := newEngine(t, filepath.Join(t.TempDir(), "cache"))
 	wasm := answering(7)
-	m, err := e.load(wasm)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.Close(t.Context())
-	key := e.cache.key(sha256.Sum256(wasm))
-	found, err := e.cache.load(key)
-	if err != nil || found == nil {
-		t.Fatal(found, err)
-	}
-	native := filepath.Join(e.cache.dir, nativeDir, found.Native)
+	_, found, native := e.filed(wasm)
 	found.Native += "x"
 	if err := os.Rename(native, native+"x"); err != nil {
 		t.Fatal(err)
@@ -209,7 +205,8 @@ func TestNativeCodeElsewhere(t *testing.T) {
 		t.Errorf("got %v, want that it was replaced", err)
 		m.Close(t.Context())
 	}
-	if m, err = e.load(wasm); err != nil {
+	m, err := e.load(wasm)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got := e.answer(m); got != 7 {

@@ -22,6 +22,7 @@ import (
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/gate/gatetest"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -72,8 +73,8 @@ func newWorld(t testing.TB, s setup) *world {
 		Staged:    Areas{Workspace: w.folder(w.stages, AreaWorkspace), Out: w.folder(w.stages, AreaOut), Tmp: w.folder(w.stages, AreaTmp)},
 		Package:   mainPackage(),
 		Deps:      map[string]*archive.Package{"PKG-T0-DEP-001": library001()},
-		Exec:      newLog(t, filepath.Join(w.ledger, record.ExecFile), record.ExecOptions(sid)),
-		Evidence:  newLog(t, filepath.Join(w.ledger, record.EvidenceFile), record.EvidenceOptions(sid)),
+		Exec:      gatetest.Log(t, filepath.Join(w.ledger, record.ExecFile), record.ExecOptions(sid)),
+		Evidence:  gatetest.Log(t, filepath.Join(w.ledger, record.EvidenceFile), record.EvidenceOptions(sid)),
 		Charge:    func(units int64) { w.used += units },
 		Ceiling: Ceiling{
 			Entries: 1e6, Evidence: 32 << 20, OpenFiles: 64, OutputBytes: 64 << 20, OutputFiles: 1000,
@@ -136,16 +137,6 @@ func newEnforcer(t testing.TB, grants capability.Grants, withhold []string) *cap
 	return e.Bind(sid)
 }
 
-func newLog(t testing.TB, path string, o ledger.Options) *ledger.Log {
-	t.Helper()
-	l, err := ledger.Create(path, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
-}
-
 // The packages are made once: they never change.
 var (
 	mainPackage = sync.OnceValue(func() *archive.Package { return newPackage("PKG-T3-MAIN-001", "lib/a.txt", "in the package") })
@@ -203,16 +194,7 @@ func (w *world) write(path, content string) {
 
 func (w *world) folder(elements ...string) *beneath.Dir {
 	w.t.Helper()
-	path := filepath.Join(elements...)
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		w.t.Fatal(err)
-	}
-	d, err := beneath.Open(path)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	w.t.Cleanup(func() { d.Close() })
-	return d
+	return gatetest.Folder(w.t, filepath.Join(elements...))
 }
 
 // at is the path on disk of a name in the workspace.

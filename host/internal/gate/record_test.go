@@ -14,6 +14,7 @@ import (
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/gate/gatetest"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -137,7 +138,7 @@ func TestViolationOrder(t *testing.T) {
 			to   **ledger.Log
 		}{{"exec", record.ExecOptions(sid), &c.Exec}, {"evidence", record.EvidenceOptions(sid), &c.Evidence}} {
 			l.o.Observe = func(e ledger.Entry) { order = append(order, l.name+" "+e.Kind) }
-			*l.to = newLog(t, filepath.Join(dir, l.name), l.o)
+			*l.to = gatetest.Log(t, filepath.Join(dir, l.name), l.o)
 		}
 	}
 	w := newWorld(t, s)

@@ -25,6 +25,7 @@ import (
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/internal/gate/gatetest"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -64,26 +65,8 @@ func newWorld(t testing.TB, tune ...func(*gate.Config)) *world {
 			t.Fatal(err)
 		}
 	}
-	folder := func(name string) *beneath.Dir {
-		path := filepath.Join(top, name)
-		if err := os.MkdirAll(path, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		d, err := beneath.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Close() })
-		return d
-	}
-	log := func(name string, o ledger.Options) *ledger.Log {
-		l, err := ledger.Create(filepath.Join(top, name), o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { l.Close() })
-		return l
-	}
+	folder := func(name string) *beneath.Dir { return gatetest.Folder(t, filepath.Join(top, name)) }
+	log := func(name string, o ledger.Options) *ledger.Log { return gatetest.Log(t, filepath.Join(top, name), o) }
 	enforcer, err := capability.New(capability.Grants{
 		Read: []string{"docs/**", "kept/*"}, Write: []string{"reports/**", "kept/*"}, Forbidden: []string{"docs/no/**"},
 		Execute: []capability.Command{{"git", "log"}},
