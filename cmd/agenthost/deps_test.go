@@ -28,6 +28,7 @@ var mayImport = map[string][]string{
 	"host/archive":                {"abi", "capability", "ledger", "host/internal/cache", "host/internal/meter", "host/internal/strict"},
 	"host/policy":                 {"capability", "ledger", "host/archive"},
 	"host/session":                {"capability", "ledger", "host/record", "host/internal/beneath"},
+	"host/plane":                  {"capability", "ledger", "host/archive", "host/policy", "host/record", "host/session", "host/internal/beneath", "host/internal/strict"},
 	"host/internal/gate":          {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
 	"host/internal/gate/gatetest": {"ledger", "host/internal/beneath"},
 	"host/internal/govfs":         {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},

@@ -74,10 +74,10 @@ func openRegular(dir *beneath.Dir, name string) (*os.File, error) {
 // KeptTurns lists the turns of a session of which something is kept. No lock is
 // needed for it.
 func (r *Root) KeptTurns(plane string, id ID) ([]int, error) {
-	if r.folder() == nil {
+	if r.Folder() == nil {
 		return nil, nil
 	}
-	entries, err := r.folder().ReadDir(r.blocked(plane, id))
+	entries, err := r.Folder().ReadDir(r.blocked(plane, id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -116,10 +116,10 @@ func (r *Root) FindKept(prefix string) (ID, string, error) {
 // Kept opens what is kept of a turn. No lock is needed for it: the folder comes
 // and goes as one. The error wraps fs.ErrNotExist if nothing is kept.
 func (r *Root) Kept(plane string, id ID, turn int) (*Kept, error) {
-	if r.folder() == nil {
+	if r.Folder() == nil {
 		return nil, fs.ErrNotExist
 	}
-	top, err := r.folder().Sub(r.blocked(plane, id) + "/" + strconv.Itoa(turn))
+	top, err := r.Folder().Sub(r.blocked(plane, id) + "/" + strconv.Itoa(turn))
 	if err != nil {
 		return nil, err
 	}

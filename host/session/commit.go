@@ -144,7 +144,7 @@ func (c *Commit) prepare(ctx context.Context) error {
 		return err
 	}
 	c.marked = true
-	if err := replace(s.root.folder(), s.pendingName(), append(b, '\n')); err != nil {
+	if err := replace(s.root.Folder(), s.pendingName(), append(b, '\n')); err != nil {
 		return s.root.unwritable(err)
 	}
 	for i, name := range c.marker.Beside {
@@ -267,7 +267,7 @@ func (s *Session) removeBeside(publications []record.Publication, m marker) erro
 		if name == "" {
 			continue
 		}
-		dirs := []*beneath.Dir{s.root.workspace, s.root.folder()}
+		dirs := []*beneath.Dir{s.root.workspace, s.root.Folder()}
 		if i < len(publications) {
 			dir, _, err := s.target(publications[i].Path)
 			if err != nil {
@@ -288,7 +288,7 @@ func (s *Session) removeBeside(publications []record.Publication, m marker) erro
 }
 
 func (s *Session) removeMarker() error {
-	dir := s.root.folder()
+	dir := s.root.Folder()
 	if err := dir.Remove(s.pendingName()); err != nil && !gone(err) {
 		return err
 	}

@@ -72,7 +72,7 @@ func (r *Root) Names() ([]ID, error) {
 // removed reports whether a session that was found is no longer there: somebody
 // prunes.
 func (r *Root) removed(p place) bool {
-	_, err := r.folder().Stat(sessionsOf(p.plane) + "/" + string(p.id))
+	_, err := r.Folder().Stat(sessionsOf(p.plane) + "/" + string(p.id))
 	return errors.Is(err, fs.ErrNotExist)
 }
 
@@ -83,7 +83,7 @@ type place struct {
 
 // places finds all sessions, sorted by id.
 func (r *Root) places() ([]place, error) {
-	dir := r.folder()
+	dir := r.Folder()
 	if dir == nil {
 		return nil, nil
 	}
@@ -124,7 +124,7 @@ func (r *Root) summary(id ID, plane string) Summary {
 	if st.err == nil && st.progress.Session == "" {
 		st.err = fmt.Errorf("%s has no session.open", record.ExecFile)
 	}
-	if _, err := r.folder().Stat(sessionsOf(plane) + "/" + string(id) + "/ledger/" + record.EvidenceFile); st.err == nil && err != nil {
+	if _, err := r.Folder().Stat(sessionsOf(plane) + "/" + string(id) + "/ledger/" + record.EvidenceFile); st.err == nil && err != nil {
 		st.err = err
 	}
 	if st.err != nil {
@@ -187,7 +187,7 @@ func (r *Root) byTime(places []place) []place {
 	written := make(map[place]time.Time, len(places))
 	var found []place
 	for _, p := range slices.Backward(places) {
-		info, err := r.folder().Stat(sessionsOf(p.plane) + "/" + string(p.id) + "/ledger/" + record.ExecFile)
+		info, err := r.Folder().Stat(sessionsOf(p.plane) + "/" + string(p.id) + "/ledger/" + record.ExecFile)
 		if err == nil {
 			written[p] = info.Mtime
 			found = append(found, p)

@@ -97,7 +97,7 @@ func (r *Root) prune(ctx context.Context, id ID, published, dry bool) (Pruned, e
 
 // erase removes a session's folder under the lock.
 func (s *Session) erase(published bool) error {
-	dir := s.root.folder()
+	dir := s.root.Folder()
 	if published {
 		if err := dir.RemoveAll(s.OutputName()); err != nil {
 			return s.root.unwritable(err)
@@ -127,7 +127,7 @@ func (s *Session) erase(published bool) error {
 // a turn runs.
 func (r *Root) finished(plane string, id ID) error {
 	for _, name := range []string{pendingDir + "/" + string(id), sessionsOf(plane) + "/" + string(id) + "/" + stagingDir} {
-		if _, err := r.folder().Stat(name); err == nil {
+		if _, err := r.Folder().Stat(name); err == nil {
 			return ErrUnfinished
 		} else if !errors.Is(err, fs.ErrNotExist) {
 			return err

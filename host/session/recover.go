@@ -31,7 +31,7 @@ import (
 // cannot be read becomes a finding and hinders no other. Recover can run in
 // several processes at once, and again after it was cut short itself.
 func (r *Root) Recover(ctx context.Context) ([]Finding, error) {
-	dir := r.folder()
+	dir := r.Folder()
 	if dir == nil {
 		return nil, nil
 	}
@@ -106,7 +106,7 @@ func (r *Root) removeHalfMade(ctx context.Context) error {
 		return err
 	}
 	defer lock.Close()
-	dir := r.folder()
+	dir := r.Folder()
 	for _, plane := range Planes() {
 		sessions, err := dir.ReadDir(sessionsOf(plane))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -209,7 +209,7 @@ func (s *Session) proved(proof record.TurnEvidence) bool {
 // settle finishes or takes back the commit that a marker speaks of.
 func (s *Session) settle(ctx context.Context) (findings []Finding, settled bool, err error) {
 	// A crash may have come while the marker was written.
-	if err := s.root.folder().Remove(pendingDir + "/" + newPrefix + string(s.ID)); err != nil && !gone(err) {
+	if err := s.root.Folder().Remove(pendingDir + "/" + newPrefix + string(s.ID)); err != nil && !gone(err) {
 		return nil, false, err
 	}
 	m, found, err := s.readMarker()
@@ -257,7 +257,7 @@ func (s *Session) syncExec() error {
 
 // readMarker reads the session's marker, if there is one.
 func (s *Session) readMarker() (m marker, found bool, err error) {
-	b, err := readFile(s.root.folder(), s.pendingName(), 64<<20)
+	b, err := readFile(s.root.Folder(), s.pendingName(), 64<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, false, nil
 	}

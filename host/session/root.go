@@ -360,8 +360,8 @@ func (r *Root) home() string {
 	return r.workspacePath
 }
 
-// folder is the root's folder, or nil if there is none yet.
-func (r *Root) folder() *beneath.Dir {
+// Folder is the root, or nil if there is none yet. It belongs to the Root.
+func (r *Root) Folder() *beneath.Dir {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.dir
@@ -451,7 +451,7 @@ func fit(dir *beneath.Dir) error {
 
 // lockPublish takes the lock under which targets are compared and replaced.
 func (r *Root) lockPublish(ctx context.Context) (*os.File, error) {
-	f, err := r.folder().OpenFile(publishLock, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := r.Folder().OpenFile(publishLock, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, r.unwritable(err)
 	}

@@ -132,7 +132,7 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 	if err := r.Ensure(); err != nil {
 		return nil, err
 	}
-	dir, sessions := r.folder(), sessionsOf(o.Plane)
+	dir, sessions := r.Folder(), sessionsOf(o.Plane)
 	if err := makeAll(dir, sessions, 0o700); err != nil {
 		return nil, r.unwritable(err)
 	}
@@ -172,7 +172,7 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 // synced once, when all is in it: the name under which they are found is given
 // afterwards.
 func (r *Root) fill(temp string, o Opening) error {
-	dir := r.folder()
+	dir := r.Folder()
 	blobs := temp + "/ledger/" + record.BlobFolder
 	for _, name := range []string{temp, temp + "/ledger", blobs} {
 		if err := dir.Mkdir(name, 0o700); err != nil {
@@ -265,7 +265,7 @@ func (r *Root) planeOf(id ID) (string, error) {
 	if _, err := ParseID(string(id)); err != nil {
 		return "", err
 	}
-	if dir := r.folder(); dir != nil {
+	if dir := r.Folder(); dir != nil {
 		for _, plane := range Planes() {
 			info, err := dir.Stat(sessionsOf(plane) + "/" + string(id))
 			if err == nil && info.Mode.IsDir() {
@@ -289,7 +289,7 @@ func (s *Session) hold() (err error) {
 			err = errors.Join(err, s.Leave())
 		}
 	}()
-	if s.dir, err = s.root.folder().Sub(s.name()); err != nil {
+	if s.dir, err = s.root.Folder().Sub(s.name()); err != nil {
 		return err
 	}
 	open := func(file string, o ledger.Options, saw func(ledger.Entry)) (*ledger.Log, error) {
@@ -363,7 +363,7 @@ func (s *Session) OutputName() string { return "output/" + string(s.ID) }
 
 // Output opens the folder of the files that earlier turns published. The error
 // wraps fs.ErrNotExist if there is none yet. The caller closes it.
-func (s *Session) Output() (*beneath.Dir, error) { return s.root.folder().Sub(s.OutputName()) }
+func (s *Session) Output() (*beneath.Dir, error) { return s.root.Folder().Sub(s.OutputName()) }
 
 // Blob keeps data as a blob, durable when Blob returns.
 func (s *Session) Blob(data []byte) (record.Blob, error) {

@@ -32,7 +32,7 @@ func (r *Root) target(id ID, path string) (*beneath.Dir, string, error) {
 		return nil, "", fmt.Errorf("publishing %q: %w", path, errors.Join(err, beneath.ErrName))
 	}
 	if strings.HasPrefix(path, "output/"+string(id)+"/") {
-		return r.folder(), path, nil
+		return r.Folder(), path, nil
 	}
 	first, _, _ := strings.Cut(path, "/")
 	inside := r.inside

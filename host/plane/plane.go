@@ -1,0 +1,95 @@
+// Package plane is the control plane on disk: who may change it, what is
+// installed in it, and the record of every change. It runs nothing, and does not
+// judge what a package may do when it runs.
+//
+// # Places
+//
+//	control/                       0700, never visible to a guest
+//	    token                      the hash of the admin token
+//	    trusted_keys               verifier keys of those who sign packages, one a line
+//	    policy.json                what the operator grants; not this package's
+//	    lock                       held by who changes the plane
+//	packages_store/ID.tar.gz       what was packed or installed last under this id,
+//	    ID.tar.gz.sig              and its signature
+//	registries/packages_registry.csv
+//	ledger/governance.jsonl        every change, and every one that was refused
+//	planes/PLANE/installed/ID/     the files of an installed package
+//	planes/pending/change          a change whose files are not in their places yet
+//
+// governance.jsonl is the authority: what is installed, who is trusted and which
+// token counts follow from it alone ([State]). All else is checked against it.
+package plane
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// governancePath is the ledger, from the root.
+const governancePath = "ledger/" + record.GovernanceFile
+
+// ErrNotControl says that a root is none of a control plane: nothing can be
+// installed in it.
+var ErrNotControl = errors.New("it is not a control plane")
+
+// A Plane is the control plane of a root, as it was when it was opened. It is
+// safe for concurrent use.
+type Plane struct {
+	dir   *beneath.Dir
+	path  string // of the root, for people
+	state State
+}
+
+// Open reads the control plane of a root, which must stay open as long as the
+// Plane is used. Its ledger is verified. Errors wrap [ErrNotControl] or an
+// *[ledger.IntegrityError].
+func Open(root *session.Root) (*Plane, error) {
+	if !root.Control() {
+		return nil, fmt.Errorf("root %s: %w", root.Path(), ErrNotControl)
+	}
+	p := &Plane{dir: root.Folder(), path: root.Path()}
+	var err error
+	p.state, err = readState(p.governance())
+	return p, err
+}
+
+// governance is the path of the ledger, for package ledger.
+func (p *Plane) governance() string { return p.path + "/" + governancePath }
+
+// State is what governance.jsonl said when the plane was opened. It is not to be
+// changed.
+func (p *Plane) State() State { return p.state }
+
+// readState reads what a ledger says. A line that is being written is not yet
+// said.
+func readState(path string) (State, error) {
+	var s State
+	for e, err := range ledger.Scan(path, record.GovernanceOptions()) {
+		var bad *ledger.IntegrityError
+		if errors.As(err, &bad) && bad.Torn {
+			break
+		}
+		if err != nil {
+			return State{}, err
+		}
+		if err := s.add(e); err != nil {
+			return State{}, err
+		}
+	}
+	return s, nil
+}
+
+// Names are the ids of all that is installed, sorted.
+func (s State) Names() []string {
+	var ids []string
+	for _, i := range s.Installed {
+		ids = append(ids, i.Package.ID)
+	}
+	return slices.Compact(ids)
+}
