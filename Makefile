@@ -12,7 +12,7 @@ VET      := $(GO) vet -stdmethods=false
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build race lint fmt fuzz bench golden guests tools cross check
+.PHONY: help demo test build runtime race lint fmt fuzz bench golden guests tools cross check
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -27,6 +27,14 @@ test: ## run all tests
 # half a millisecond.
 build: ## build bin/agenthost
 	$(GO) build -trimpath -tags=urfave_cli_no_docs -o bin/agenthost ./cmd/agenthost
+
+runtime: build ## pack agenthost itself, its documents and guest SDKs, as the library PKG-T1-RUNTIME-001
+	@rm -rf build/runtime && mkdir -p build/runtime/bin build/runtime/ledger
+	@cp cmd/agenthost/runtime/manifest.json LICENSE *.md build/runtime/
+	@cp ledger/README.md build/runtime/ledger/
+	@cp -r guest-sdk build/runtime/ && find build/runtime/guest-sdk -name '*_test.go' -delete
+	@cp bin/agenthost build/runtime/bin/
+	@bin/agenthost package pack --src build/runtime -o build/PKG-T1-RUNTIME-001.tar.gz
 
 # The meter has one thread by contract, and the commands run one thing at a time:
 # under the detector their tests only take long.
