@@ -67,21 +67,10 @@ type Function struct {
 // Functions lists what a guest may import from [Module] or [WASIModule], sorted
 // by name; nothing for any other module. The slice is the caller's.
 func Functions(module string) []Function {
-	var spelled []string
-	switch module {
-	case Module:
-		spelled = []string{
-			FuncCall + " iiii i",
-			FuncMore + " iii i",
-		}
-	case WASIModule:
-		spelled = preview1()
-	}
-	types := strings.NewReplacer("i", I32, "I", I64)
-	functions := make([]Function, len(spelled))
-	for i, line := range spelled {
-		f := strings.Split(line, " ")
-		functions[i] = Function{f[0], Signature{types.Replace(f[1]), types.Replace(f[2])}}
+	lines := spelled(module)
+	functions := make([]Function, len(lines))
+	for i, line := range lines {
+		functions[i] = parseFunction(line)
 	}
 	return functions
 }
@@ -89,12 +78,32 @@ func Functions(module string) []Function {
 // Lookup gives the signature of one of the [Functions] of module, and whether
 // there is such a function.
 func Lookup(module, name string) (Signature, bool) {
-	for _, f := range Functions(module) {
-		if f.Name == name {
-			return f.Signature, true
+	for _, line := range spelled(module) {
+		if rest, ok := strings.CutPrefix(line, name); ok && rest[0] == ' ' {
+			return parseFunction(line).Signature, true
 		}
 	}
 	return Signature{}, false
+}
+
+// spelled lists the functions of a module as preview1 does.
+func spelled(module string) []string {
+	switch module {
+	case Module:
+		return []string{
+			FuncCall + " iiii i",
+			FuncMore + " iii i",
+		}
+	case WASIModule:
+		return preview1()
+	}
+	return nil
+}
+
+func parseFunction(line string) Function {
+	types := strings.NewReplacer("i", I32, "I", I64)
+	f := strings.Split(line, " ")
+	return Function{f[0], Signature{types.Replace(f[1]), types.Replace(f[2])}}
 }
 
 // preview1 is the whole of preview 1 as engines provide it: the snapshot's witx,

@@ -303,7 +303,7 @@ func (p *program) blockedDiscard(c *cli.Context, root *session.Root, given []str
 	}
 	turns, err := root.KeptTurns(t.plane, t.id)
 	if err != nil {
-		return unreadable(t.id, err, "no turn leaves it so: somebody else changed it")
+		return unreadable(t.id, err, changedByOthers)
 	}
 	switch {
 	case t.turn == 0 && !c.Bool("all"):

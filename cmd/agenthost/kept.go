@@ -61,6 +61,10 @@ type keptTurn struct {
 	Files   []keptFile `json:"files"`
 }
 
+// changedByOthers is what is known where a turn's files are not as turns leave
+// them.
+const changedByOthers = "no turn leaves it so: somebody else changed it"
+
 // writes is what the ledger says of the files of one turn.
 type writes struct {
 	end      *record.TurnEnd
@@ -115,7 +119,7 @@ func (w *writes) add(e ledger.Entry) error {
 			return err
 		}
 		if op.Decision == record.Violated {
-			w.refused = append(w.refused, fmt.Sprintf("%s %s: %s", op.Op, op.Path, op.Rule))
+			w.refused = append(w.refused, refusal(e.Session, op))
 			w.why[op.Path] = append(w.why[op.Path], op.Rule)
 		}
 	}
@@ -188,7 +192,7 @@ func readKept(ctx context.Context, root *session.Root, t target, hashing bool) (
 	if err != nil {
 		return k, nil, &failure{
 			message: fmt.Sprintf("what is kept of turn %d of session %s cannot be read: %v", t.turn, t.id, err),
-			hint:    "no turn leaves it so: somebody else changed it", code: exitIntegrity, err: err,
+			hint:    changedByOthers, code: exitIntegrity, err: err,
 		}
 	}
 	k.Kept, k.More = true, kept.More
@@ -320,7 +324,7 @@ func lastKept(root *session.Root, operand string) (target, error) {
 	}
 	turns, err := root.KeptTurns(t.plane, t.id)
 	if err != nil {
-		return t, unreadable(t.id, err, "no turn leaves it so: somebody else changed it")
+		return t, unreadable(t.id, err, changedByOthers)
 	}
 	if len(turns) == 0 {
 		return t, usageError(fmt.Sprintf("nothing is kept of session %s", t.id), fmt.Sprintf("agenthost session show %s tells what its turns did", t.id))

@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
@@ -140,7 +141,7 @@ type shown struct {
 	Plane   string             `json:"plane"`
 	Opened  time.Time          `json:"opened"`
 	Open    record.SessionOpen `json:"open"`
-	Closed  bool               `json:"closed"`
+	State   string             `json:"state"` // open, unfinished, closed
 	Turns   []*shownTurn       `json:"turns"`
 }
 
@@ -183,6 +184,7 @@ func (p *program) sessionShow(c *cli.Context, root *session.Root, given []string
 func readSession(path string) (shown, error) {
 	s := shown{Turns: []*shownTurn{}}
 	var turn *shownTurn
+	closed := false
 	for e, err := range ledger.Scan(path, record.ExecOptions("")) {
 		var at *ledger.IntegrityError
 		if errors.As(err, &at) && at.Torn {
@@ -199,7 +201,7 @@ func readSession(path string) (shown, error) {
 		case record.SessionOpen:
 			s.Open, s.Opened = b, e.Time
 		case record.SessionClose:
-			s.Closed = true
+			closed = true
 		case record.TurnBegin:
 			turn = &shownTurn{
 				Number: e.Turn, WorkOrder: b.WorkOrder, AsOf: b.AsOf, Granted: b.Granted, Withheld: b.Withheld,
@@ -208,7 +210,7 @@ func readSession(path string) (shown, error) {
 			s.Turns = append(s.Turns, turn)
 		case record.Op:
 			if turn != nil {
-				turn.add(b)
+				turn.add(e.Session, b)
 			}
 		case record.TurnEnd:
 			if turn != nil {
@@ -218,27 +220,33 @@ func readSession(path string) (shown, error) {
 			}
 		}
 	}
+	switch {
+	case closed:
+		s.State = "closed"
+	case turn != nil && turn.Status == "":
+		s.State = "unfinished"
+	default:
+		s.State = "open"
+	}
 	return s, nil
 }
 
-func (t *shownTurn) add(op record.Op) {
+func (t *shownTurn) add(session string, op record.Op) {
 	if op.Via != record.ViaHost {
 		t.Calls += 1 + int(op.Count)
 	}
 	if op.Decision == record.Violated {
-		t.Refused = append(t.Refused, fmt.Sprintf("%s %s: %s", op.Op, op.Path, op.Rule))
+		t.Refused = append(t.Refused, refusal(session, op))
 	}
 }
 
+// refusal says what was refused, with the name as the agent knows it.
+func refusal(session string, op record.Op) string {
+	return fmt.Sprintf("%s %s: %s", op.Op, host.GuestName(session, op.Path), op.Rule)
+}
+
 func (p *program) showSession(s shown) {
-	state := "open"
-	switch {
-	case s.Closed:
-		state = "closed"
-	case len(s.Turns) > 0 && s.Turns[len(s.Turns)-1].Status == "":
-		state = "unfinished"
-	}
-	p.term.line("session %s, plane %s, %s", s.Session, s.Plane, state)
+	p.term.line("session %s, plane %s, %s", s.Session, s.Plane, s.State)
 	p.term.line("opened %s", s.Opened.Format(time.RFC3339))
 	p.term.line("package %s %s %s", s.Open.Package.ID, s.Open.Package.Version, s.Open.Package.SHA256)
 	for _, t := range s.Turns {
