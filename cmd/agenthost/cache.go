@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -189,6 +190,9 @@ func (p *program) cacheClean(c *cli.Context) error {
 	}
 	if p.json {
 		return p.term.value(done)
+	}
+	if len(names) > 0 && done.Packages == 0 {
+		p.term.note("the cache holds nothing of %s", strings.Join(names, ", "))
 	}
 	p.term.line("removed %s and %s: %s", count(done.Packages, "package"), count(done.Modules, "compiled module"), bytesText(done.Bytes))
 	return nil
