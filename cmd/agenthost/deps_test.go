@@ -51,6 +51,7 @@ var doors = map[string][]string{
 	"github.com/google/jsonschema-go":  {"cmd/agenthost"},
 	"golang.org/x/term":                {"cmd/agenthost"},
 	"golang.org/x/mod":                 {"ledger"},
+	"golang.org/x/mod/sumdb/note":      {"host/archive"},
 	"golang.org/x/sys":                 {"host/internal/beneath", "host/internal/compile"},
 	"github.com/rogpeppe/go-internal":  {},
 	// The rest of that module is for tests.
