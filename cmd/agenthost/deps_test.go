@@ -16,19 +16,23 @@ const modulePath = "github.com/agenthost/agenthost/"
 // mayImport says which of our rooms each room may import. It is policy, not a
 // record of what happens to be so.
 var mayImport = map[string][]string{
-	"abi":                         {},
-	"capability":                  {},
-	"ledger":                      {},
-	"host/internal/meter":         {},
-	"host/internal/beneath":       {},
-	"host/internal/cache":         {},
-	"host/internal/strict":        {},
-	"guest-sdk/go":                {},
-	"host/record":                 {"capability", "ledger"},
-	"host/archive":                {"abi", "capability", "ledger", "host/internal/cache", "host/internal/meter", "host/internal/strict"},
-	"host/policy":                 {"capability", "ledger", "host/archive"},
-	"host/session":                {"capability", "ledger", "host/record", "host/internal/beneath"},
-	"host/plane":                  {"capability", "ledger", "host/archive", "host/policy", "host/record", "host/session", "host/internal/beneath", "host/internal/strict"},
+	"abi":                   {},
+	"capability":            {},
+	"ledger":                {},
+	"host/internal/meter":   {},
+	"host/internal/beneath": {},
+	"host/internal/cache":   {},
+	"host/internal/strict":  {},
+	"guest-sdk/go":          {},
+	"host/record":           {"capability", "ledger"},
+	"host/archive":          {"abi", "capability", "ledger", "host/internal/cache", "host/internal/meter", "host/internal/strict"},
+	"host/policy":           {"capability", "ledger", "host/archive"},
+	"host/session":          {"capability", "ledger", "host/record", "host/internal/beneath"},
+	"host/plane":            {"capability", "ledger", "host/archive", "host/policy", "host/record", "host/session", "host/internal/beneath", "host/internal/strict"},
+	"host/audit": {
+		"capability", "ledger", "host/archive", "host/plane", "host/policy", "host/record", "host/session",
+		"host/internal/beneath", "host/internal/cache", "host/internal/strict",
+	},
 	"host/internal/gate":          {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
 	"host/internal/gate/gatetest": {"ledger", "host/internal/beneath"},
 	"host/internal/govfs":         {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},
@@ -39,7 +43,7 @@ var mayImport = map[string][]string{
 		"host/internal/beneath", "host/internal/cache", "host/internal/compile", "host/internal/gate", "host/internal/govfs",
 		"host/internal/hostcall", "host/internal/meter",
 	},
-	"cmd/agenthost": {"abi", "capability", "ledger", "host", "host/archive", "host/policy", "host/record", "host/session"},
+	"cmd/agenthost": {"abi", "capability", "ledger", "host", "host/archive", "host/audit", "host/plane", "host/policy", "host/record", "host/session"},
 }
 
 // doors says which rooms may import a module that is not ours: what one knows of

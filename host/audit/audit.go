@@ -1,0 +1,26 @@
+// Package audit is the read side of a root: it explains what its records say of a
+// package, a session, a work order, a path or a digest, and checks them. It
+// changes nothing in the root, takes no lock, and believes no line of a ledger
+// that it has not verified.
+package audit
+
+import (
+	"github.com/agenthost/agenthost/host/plane"
+	"github.com/agenthost/agenthost/host/session"
+)
+
+// An Audit answers questions about one root, as it is on disk when it is asked.
+// It is safe for concurrent use.
+type Audit struct {
+	root  *session.Root
+	plane *plane.Plane // nil in a root that is no control plane
+	cache string       // the folder for the index of sessions; "": there is none
+}
+
+// New audits a root, which must stay open as long as the Audit is used. The plane
+// is that of the root, nil if it is no control plane. In the folder cache, the
+// user's own, lies an index of what sessions did: it is made and mended as it is
+// needed, and no answer depends on it. With "" every question reads every ledger.
+func New(root *session.Root, p *plane.Plane, cache string) *Audit {
+	return &Audit{root, p, cache}
+}
