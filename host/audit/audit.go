@@ -5,6 +5,8 @@
 package audit
 
 import (
+	"time"
+
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/session"
 )
@@ -15,6 +17,7 @@ type Audit struct {
 	root  *session.Root
 	plane *plane.Plane // nil in a root that is no control plane
 	cache string       // the folder for the index of sessions; "": there is none
+	now   func() time.Time
 }
 
 // New audits a root, which must stay open as long as the Audit is used. The plane
@@ -22,5 +25,5 @@ type Audit struct {
 // user's own, lies an index of what sessions did: it is made and mended as it is
 // needed, and no answer depends on it. With "" every question reads every ledger.
 func New(root *session.Root, p *plane.Plane, cache string) *Audit {
-	return &Audit{root, p, cache}
+	return &Audit{root, p, cache, time.Now}
 }

@@ -1,0 +1,262 @@
+package audit
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// ExplainedSession is what a session did, and with which others it is connected
+// by what it read and published.
+type ExplainedSession struct {
+	*Session
+	Rights  []string  `json:"rights,omitempty"` // of its last turn, in words
+	Sources []Meeting `json:"sources"`          // what it read that was published here
+	Readers []Meeting `json:"readers"`          // what it published that was read here
+}
+
+// A Meeting is a content that a turn read or published, and what other turns had
+// to do with it: published it before, or read it. They are sorted by time.
+type Meeting struct {
+	Turn   int         `json:"turn_number"`
+	Path   string      `json:"path"`
+	SHA256 ledger.Hash `json:"sha256"`
+	With   []Use       `json:"with"`
+}
+
+func (q *question) aboutSession() error {
+	asked := q.out.ID
+	id, plane, err := q.audit.root.Find(asked)
+	var path *fs.PathError
+	switch {
+	case err == nil:
+	case errors.Is(err, session.ErrNotFound):
+		return q.pruned()
+	case errors.As(err, &path):
+		return err
+	default:
+		return &RequestError{err.Error(), "write more of it"}
+	}
+	q.out.ID = string(id)
+	n := slices.IndexFunc(q.index.lines, func(l line) bool { return l.id == id })
+	if n < 0 {
+		for _, u := range q.index.unreadable {
+			if u.Session == string(id) {
+				return &UnreadableError{u}
+			}
+		}
+		return q.unknown(q.sessions()) // it was pruned a moment ago
+	}
+	s, err := q.index.session(n)
+	if err != nil {
+		return err
+	}
+	out := &ExplainedSession{Session: s, Sources: []Meeting{}, Readers: []Meeting{}}
+	q.out.Session = out
+	if out.Rights, err = q.granted(plane, id); err != nil {
+		return &UnreadableError{Unreadable{string(id), plane, err.Error()}}
+	}
+	for i, t := range s.Turns {
+		for _, f := range t.Reads {
+			with, err := q.others(f.SHA256, turnKey{s, i}, AsPublished)
+			if err != nil {
+				return err
+			}
+			if len(with) > 0 {
+				out.Sources = append(out.Sources, Meeting{t.Number, f.Path, f.SHA256, with})
+			}
+		}
+		for _, w := range t.Writes {
+			if !w.Published {
+				continue
+			}
+			with, err := q.others(w.SHA256, turnKey{s, i}, AsRead)
+			if err != nil {
+				return err
+			}
+			if len(with) > 0 {
+				out.Readers = append(out.Readers, Meeting{t.Number, w.Path, w.SHA256, with})
+			}
+		}
+	}
+	return nil
+}
+
+// An UnreadableError says that what was asked for is a session that cannot be
+// read.
+type UnreadableError struct{ Unreadable }
+
+func (e *UnreadableError) Error() string {
+	return fmt.Sprintf("session %s cannot be read: %s", e.Session, e.Unreadable.Error)
+}
+
+// others are the turns but one that published a content, or read it.
+func (q *question) others(h ledger.Hash, but turnKey, as string) ([]Use, error) {
+	if h.IsZero() || h == emptyContent {
+		return nil, nil
+	}
+	uses, err := q.index.uses(h)
+	if err != nil {
+		return nil, err
+	}
+	var found []Use
+	for _, u := range uses {
+		if u.session == but.session && u.turn == but.turn {
+			continue
+		}
+		said := u.say()
+		if said.As == as || as == AsRead && (said.As == AsModule || said.As == AsPackage) {
+			found = append(found, said)
+		}
+	}
+	slices.SortFunc(found, byTime)
+	return found, nil
+}
+
+// pruned tells of a session that is no longer there what governance.jsonl says.
+func (q *question) pruned() error {
+	for _, c := range q.changes {
+		if c.session != "" && c.session == q.out.ID {
+			q.out.Pruned = &c.Change
+			return nil
+		}
+	}
+	return q.unknown(q.sessions())
+}
+
+func (q *question) sessions() []string {
+	var ids []string
+	for _, l := range q.index.lines {
+		ids = append(ids, string(l.id))
+	}
+	for _, u := range q.index.unreadable {
+		ids = append(ids, u.Session)
+	}
+	for _, c := range q.changes {
+		if c.session != "" {
+			ids = append(ids, c.session)
+		}
+	}
+	return ids
+}
+
+// ExplainedWorkOrder is a work order and what was done under it.
+type ExplainedWorkOrder struct {
+	ID string `json:"id"`
+	// File is planes/ho2/work_orders/ID.json as it is now, if it is there and is
+	// JSON; FileFault why it is not shown.
+	File      json.RawMessage `json:"file,omitempty"`
+	FileFault string          `json:"file_fault,omitempty"`
+	SHA256    ledger.Hash     `json:"sha256,omitzero"` // of that file
+	Turns     []OrderedTurn   `json:"turns"`           // under it, by time
+}
+
+// OrderedTurn is a turn under a work order.
+type OrderedTurn struct {
+	Session session.ID `json:"session_id"`
+	Plane   string     `json:"plane"`
+	Package string     `json:"package"` // its id
+	Version string     `json:"version"`
+	Turn
+}
+
+// maxWorkOrder bounds the file of a work order, in bytes.
+const maxWorkOrder = 1 << 20
+
+func (q *question) aboutWorkOrder() error {
+	w := &ExplainedWorkOrder{ID: q.out.ID, Turns: []OrderedTurn{}}
+	q.out.WorkOrder = w
+	there := q.workOrderFile(w)
+	sessions, err := q.index.mention("work_order_id", w.ID)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		for _, t := range s.Turns {
+			if t.WorkOrder == w.ID {
+				w.Turns = append(w.Turns, OrderedTurn{s.ID, s.Plane, s.Package.ID, s.Package.Version, t})
+			}
+		}
+	}
+	slices.SortStableFunc(w.Turns, func(a, b OrderedTurn) int { return a.Begun.Compare(b.Begun) })
+	if !there && len(w.Turns) == 0 {
+		return q.unknown(q.workOrders())
+	}
+	return nil
+}
+
+const workOrderFolder = "planes/ho2/work_orders"
+
+// workOrderFile reads the file of a work order, and reports whether there is one.
+func (q *question) workOrderFile(w *ExplainedWorkOrder) bool {
+	dir := q.audit.root.Folder()
+	if dir == nil {
+		return false
+	}
+	name := workOrderFolder + "/" + w.ID + ".json"
+	info, err := dir.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	if err == nil && !info.Mode.IsRegular() {
+		err = errors.New("it is no regular file")
+	}
+	var data []byte
+	if err == nil {
+		data, err = readAtMost(dir.OpenRead, name, maxWorkOrder)
+	}
+	if err == nil && !json.Valid(data) {
+		err = errors.New("it is not JSON")
+	}
+	if err != nil {
+		w.FileFault = fmt.Sprintf("%s: %v", name, err)
+		return true
+	}
+	w.File, w.SHA256 = data, ledger.Sum(data)
+	return true
+}
+
+func readAtMost[F io.ReadCloser](open func(string) (F, error), name string, most int64) ([]byte, error) {
+	f, err := open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err == nil && int64(len(data)) > most {
+		err = fmt.Errorf("it has more than %d bytes", most)
+	}
+	return data, err
+}
+
+// workOrders are the ids of all work orders that the root knows.
+func (q *question) workOrders() []string {
+	var ids []string
+	if dir := q.audit.root.Folder(); dir != nil {
+		entries, _ := dir.ReadDir(workOrderFolder) // for a suggestion only
+		for _, e := range entries {
+			if id, ok := strings.CutSuffix(e.Name, ".json"); ok {
+				ids = append(ids, id)
+			}
+		}
+	}
+	for n := range q.index.lines {
+		s, err := q.index.session(n)
+		if err != nil {
+			continue
+		}
+		for _, t := range s.Turns {
+			if t.WorkOrder != "" {
+				ids = append(ids, t.WorkOrder)
+			}
+		}
+	}
+	return ids
+}
