@@ -23,6 +23,10 @@ func TestAttenuate(t *testing.T) {
 		Withhold: []string{"docs/ac", "w/held"},
 	})
 	both := mustAttenuate(t, policy, Rights{Grants: Grants{Read: []string{"docs/*d"}}})
+	named := mustAttenuate(t, policy, Rights{
+		Grants:   Grants{Read: []string{"docs/*d", "docs/ah/**"}, Forbidden: []string{"docs/aa?*"}},
+		Withhold: []string{"docs/ah/**"}, By: "work order WO-7",
+	})
 	for _, c := range []struct {
 		e          *Enforcer
 		op         Op
@@ -62,6 +66,14 @@ func TestAttenuate(t *testing.T) {
 		{both, Read, "docs/ad", "granted docs/**"},
 		{both, Read, "docs/aa", "no grant of read by the operator"},
 		{both, Write, "w/x", "no grant of write by the operator"},
+		{named, Read, "docs/ad", "granted docs/**"},
+		{named, Read, "docs/aa", "no grant of read by work order WO-7"},
+		{named, Read, "docs/b", "no grant of read by the operator"}, // the layer before it
+		{named, Write, "w/x", "no grant of write by work order WO-7"},
+		{named, Read, "docs/aad", "! forbidden docs/aa?* by work order WO-7"},
+		{named, Read, "docs/ah/d", "withheld docs/ah/** by work order WO-7"},
+		{mustAttenuate(t, named, Rights{}), Read, "docs/aa", "no grant of read by work order WO-7"},
+		{mustAttenuate(t, named, Rights{}), Read, "docs/ad", "no grant of read by the operator"},
 		{mustAttenuate(t, manifest, Rights{}), Read, "docs/a", "no grant of read by the operator"},
 		{mustAttenuate(t, manifest, AsAsked()), Read, "docs/a", "granted docs/**"},
 		{&Enforcer{}, Read, "docs/a", "no grant of read"},
@@ -246,7 +258,7 @@ func (r random) patterns(op Op) []string {
 }
 
 func (r random) rights() Rights {
-	out := Rights{Grants: Grants{Read: r.patterns(Read), Write: r.patterns(Write)}, AllowExecute: true}
+	out := Rights{Grants: Grants{Read: r.patterns(Read), Write: r.patterns(Write)}, AllowExecute: true, By: []string{"", "work order WO-1", "work order WO-2"}[r.IntN(3)]}
 	if r.IntN(2) == 0 {
 		out.Read = append(out.Read, "**")
 	}

@@ -62,6 +62,11 @@ type Rights struct {
 	// AllowExecute leaves the commands as the layers before granted them.
 	// Execute must then be empty.
 	AllowExecute bool `json:"allow_execute,omitempty"`
+
+	// By is who narrows, as rules name it: "work order WO-7" makes them read "no
+	// grant of write by work order WO-7" and "forbidden a/** by work order WO-7".
+	// Empty is the operator, of whom only what is not granted is told.
+	By string `json:"by,omitempty"`
 }
 
 func (r Rights) clone() Rights {
@@ -119,7 +124,8 @@ type Violation struct {
 
 	// Rule says what refused, as in "forbidden docs/private/**", "reserved
 	// control/**", "withheld **/.env*", "no grant of read", "no grant of read
-	// by the operator", or "names are UTF-8".
+	// by the operator", or "names are UTF-8". What narrowed in somebody's name
+	// ([Rights].By) is followed by that.
 	Rule string `json:"rule"`
 
 	// Forbidden says that it may not be, as opposed to: nobody granted it. For

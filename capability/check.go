@@ -22,8 +22,8 @@ func (e *Enforcer) Check(op Op, name string) (Grant, error) {
 	if e.closed() || op != Read && op != Write {
 		return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op)}
 	}
-	if !v.later(op) {
-		return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op) + byOperator}
+	if layer := v.refuses(op); layer != 0 {
+		return Grant{}, &Violation{Op: op, Subject: name, Rule: noGrant(op) + e.layers[layer].by()}
 	}
 	if grant := v.granting(op, name); grant != 0 {
 		return Grant{op, e.names.rule(grant).text}, nil
@@ -63,7 +63,7 @@ func (e *Enforcer) CheckExec(argv []string) (Grant, error) {
 	}
 	for _, l := range e.layers[1:] {
 		if !l.rights.AllowExecute && l.command(argv) == nil {
-			return refuse(noGrant(Execute)+byOperator, false, "")
+			return refuse(noGrant(Execute)+l.by(), false, "")
 		}
 	}
 	c := e.layers[0].command(argv)
@@ -127,7 +127,7 @@ func (e *Enforcer) Reaches(op Op, folder string) bool {
 	if folder != "." && reserved(op, folder, e.session) != "" {
 		return false
 	}
-	self := folder != "." && here.withheld == 0 && here.later(op) && here.granting(op, folder) != 0
+	self := folder != "." && here.withheld == 0 && here.refuses(op) == 0 && here.granting(op, folder) != 0
 	return self || beneath.reaches(op, folder)
 }
 
@@ -189,7 +189,13 @@ func (e *Enforcer) Wants(folder string) (Grant, bool) {
 	return Grant{}, false
 }
 
-const byOperator = " by the operator"
+// by says in rules who did not grant it.
+func (l *layer) by() string {
+	if l.rights.By == "" {
+		return " by the operator"
+	}
+	return " by " + l.rights.By
+}
 
 func noGrant(op Op) string {
 	switch op { // so that the usual ones need no memory

@@ -85,7 +85,10 @@ func isSession(id string) bool {
 func newLayer(r Rights) (*layer, error) {
 	r = r.clone()
 	l := &layer{rights: r}
-	size := 0
+	size, by := 0, ""
+	if r.By != "" {
+		by = l.by()
+	}
 	for _, list := range []struct {
 		field, rule string
 		op          Op
@@ -99,7 +102,7 @@ func newLayer(r Rights) (*layer, error) {
 	} {
 		for i, text := range list.from {
 			size += len(text)
-			p, f := newPattern(list.op, list.rule+text, text)
+			p, f := newPattern(list.op, list.rule+text+by, text)
 			if size > maxPatterns {
 				f = &fault{fmt.Sprintf("is beyond %d bytes of patterns in all", maxPatterns), "name folders instead of files, as in docs/**"}
 			}

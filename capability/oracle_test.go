@@ -15,6 +15,7 @@ type oracle struct {
 
 type oracleLayer struct {
 	read, write, forbidden, withheld []oracleRule
+	by                               string
 }
 
 type oracleRule struct {
@@ -40,7 +41,7 @@ func oracleOf(e *Enforcer) oracle {
 		return all
 	}
 	for _, l := range e.layers {
-		o.layers = append(o.layers, oracleLayer{rules(l.read), rules(l.write), rules(l.forbidden), rules(l.withheld)})
+		o.layers = append(o.layers, oracleLayer{rules(l.read), rules(l.write), rules(l.forbidden), rules(l.withheld), l.by()})
 	}
 	return o
 }
@@ -181,7 +182,7 @@ func (o oracle) check(op Op, name string) string {
 	}
 	for i := range o.layers[1:] {
 		if o.grants(i+1, op, name) == nil {
-			return noGrant(op) + byOperator
+			return noGrant(op) + o.layers[i+1].by
 		}
 	}
 	if r := o.grants(0, op, name); r != nil {

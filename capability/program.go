@@ -31,9 +31,10 @@ type program struct {
 // rule is one compiled pattern, and what it is asked for.
 type rule struct {
 	*pattern
-	use  use
-	slot int    // rules of a slot stand for each other: only the first that matches counts
-	past uint32 // the first node behind the slot's
+	use   use
+	layer int    // of the layers; 0 is the manifest's
+	slot  int    // rules of a slot stand for each other: only the first that matches counts
+	past  uint32 // the first node behind the slot's
 }
 
 type use uint8
@@ -51,10 +52,10 @@ const (
 func newProgram(layers []*layer) *program {
 	p := &program{later: len(layers) - 1}
 	var c compiler
-	slot, opened := 0, 0
+	slot, opened, from := 0, 0, 0
 	add := func(use use, pattern *pattern, g, also *glob) {
 		owner := uint32(len(p.rules))
-		p.rules = append(p.rules, rule{pattern: pattern, use: use, slot: slot})
+		p.rules = append(p.rules, rule{pattern: pattern, use: use, layer: from, slot: slot})
 		p.starts = append(p.starts, c.add(g, also, owner))
 	}
 	closeSlot := func() {
@@ -93,6 +94,7 @@ func newProgram(layers []*layer) *program {
 	}
 	closeSlot()
 	for _, l := range layers[1:] {
+		from++
 		grants(readsNarrowed, l.read)
 		grants(writesNarrowed, l.write)
 	}

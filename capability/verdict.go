@@ -11,7 +11,7 @@ type verdict struct {
 	// The first rule that matches some name that goes on here.
 	moreRead, moreWrite, moreSession uint32
 
-	laterRead, laterWrite         bool // all later layers grant the name
+	refusesRead, refusesWrite     int  // the first later layer that does not grant the name; 0: all do
 	laterMoreRead, laterMoreWrite bool // all later layers grant some name that goes on here
 	narrowsMore                   bool // some forbidden or withheld rule matches a name that goes on here
 	narrowsAll                    bool // it matches all of them
@@ -20,7 +20,7 @@ type verdict struct {
 // judge returns the verdict on a list of places.
 func (p *program) judge(list []uint32) verdict {
 	var v verdict
-	var reading, writing, moreReading, moreWriting tally
+	reading, writing, moreReading, moreWriting := tally(1), tally(1), tally(1), tally(1)
 	first := func(to *uint32, rule uint32, is bool) {
 		if is && *to == 0 {
 			*to = rule
@@ -48,25 +48,33 @@ func (p *program) judge(list []uint32) verdict {
 			first(&v.session, id, ends)
 			first(&v.moreSession, id, n.live)
 		case readsNarrowed:
-			reading.count(r.slot, ends)
-			moreReading.count(r.slot, n.live)
+			reading.count(r.layer, ends)
+			moreReading.count(r.layer, n.live)
 		case writesNarrowed:
-			writing.count(r.slot, ends)
-			moreWriting.count(r.slot, n.live)
+			writing.count(r.layer, ends)
+			moreWriting.count(r.layer, n.live)
 		}
 	}
-	v.laterRead, v.laterWrite = reading.slots == p.later, writing.slots == p.later
-	v.laterMoreRead, v.laterMoreWrite = moreReading.slots == p.later, moreWriting.slots == p.later
+	v.refusesRead, v.refusesWrite = reading.missing(p.later), writing.missing(p.later)
+	v.laterMoreRead, v.laterMoreWrite = moreReading.missing(p.later) == 0, moreWriting.missing(p.later) == 0
 	return v
 }
 
-// tally counts the slots of rules that come in order.
-type tally struct{ slots, last int }
+// tally is the first layer, from 1, of which no rule came. Layers come in order.
+type tally int
 
-func (t *tally) count(slot int, is bool) {
-	if is && (t.slots == 0 || slot != t.last) {
-		t.slots, t.last = t.slots+1, slot
+func (t *tally) count(layer int, is bool) {
+	if is && layer == int(*t) {
+		*t++
 	}
+}
+
+// missing returns the layer that is missing of those up to last, or 0.
+func (t tally) missing(last int) int {
+	if int(t) > last {
+		return 0
+	}
+	return int(t)
 }
 
 // granting returns the first rule of the manifest that grants op on name, by
@@ -81,12 +89,12 @@ func (v *verdict) granting(op Op, name string) uint32 {
 	return v.read
 }
 
-// later says whether all later layers grant op on the name.
-func (v *verdict) later(op Op) bool {
+// refuses returns the first later layer that does not grant op on the name, or 0.
+func (v *verdict) refuses(op Op) int {
 	if op == Write {
-		return v.laterWrite
+		return v.refusesWrite
 	}
-	return v.laterRead
+	return v.refusesRead
 }
 
 // reaches says whether some name beneath folder could be granted, by the verdict
