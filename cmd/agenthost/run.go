@@ -297,7 +297,7 @@ func (p *program) accept(ctx context.Context, pkg *archive.Package, turn *host.T
 		turn.Narrow.Accepted, turn.Accepted = true, "flag"
 		return nil
 	}
-	if !policy.AsksAcceptance(pkg.Manifest, turn.Policy, turn.Narrow.Without) {
+	if !policy.AsksAcceptance(pkg.Manifest, turn.Policy, turn.Narrow) {
 		return nil
 	}
 	if turn.Policy.Accepts(pkg.Manifest.ID, pkg.Digest) {

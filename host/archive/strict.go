@@ -35,6 +35,12 @@ func DecodeDocument(data []byte, schema string, keys ...Key) error {
 	return d.err()
 }
 
+// TextKey is a text.
+func TextKey(name string, into *string) Key { return Key{field{name, text(into)}} }
+
+// CountKey is a whole number, from 1.
+func CountKey(name string, into *int64) Key { return Key{field{name, count(into)}} }
+
 // TextsKey is a list of texts. One that is there and empty is not nil.
 func TextsKey(name string, into *[]string) Key {
 	return Key{field{name, func(d *document, path string, n strict.Value) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 func manifest(g capability.Grants) archive.Manifest { return archive.Manifest{Capabilities: g} }
@@ -23,6 +24,9 @@ func TestEffective(t *testing.T) {
 		Execute:   git("log"),
 		Forbidden: []string{"docs/private/**"},
 	}
+	order := &WorkOrder{ID: "WO-7", Capabilities: &capability.Grants{
+		Read: []string{"docs/a/**", "src/**"}, Write: []string{"out/**"}, Forbidden: []string{"docs/a/x"},
+	}}
 	builtIn, err := Default()
 	if err != nil {
 		t.Fatal(err)
@@ -52,6 +56,13 @@ func TestEffective(t *testing.T) {
 		{name: "a narrower policy", policy: &Policy{Capabilities: &capability.Grants{Read: []string{"docs/a/**"}}}, op: capability.Read, subject: "docs/b.md", want: "no grant of read by the operator"},
 		{name: "within a narrower policy", policy: &Policy{Capabilities: &capability.Grants{Read: []string{"docs/a/**"}}}, op: capability.Read, subject: "docs/a/b.md"},
 		{name: "a wider policy", policy: &Policy{Capabilities: &capability.Grants{Read: []string{"**"}}}, op: capability.Read, subject: "src/a.go", want: "no grant of read"},
+		{name: "outside the work order", narrow: Narrow{WorkOrder: order}, op: capability.Read, subject: "docs/b.md", want: "no grant of read by work order WO-7"},
+		{name: "within the work order", narrow: Narrow{WorkOrder: order}, op: capability.Read, subject: "docs/a/b.md"},
+		{name: "more than was asked", narrow: Narrow{WorkOrder: order}, op: capability.Read, subject: "src/a.go", want: "no grant of read"},
+		{name: "written outside the work order", narrow: Narrow{WorkOrder: order}, op: capability.Write, subject: "reports/a.md", want: "no grant of write by work order WO-7"},
+		{name: "forbidden by the work order", narrow: Narrow{WorkOrder: order}, op: capability.Write, subject: "docs/a/x", want: "forbidden docs/a/x by work order WO-7"},
+		{name: "a work order without capabilities", narrow: Narrow{WorkOrder: &WorkOrder{ID: "WO-8"}}, op: capability.Read, subject: "docs/a.md"},
+		{name: "a secret, whatever the work order says", narrow: Narrow{WorkOrder: order}, op: capability.Read, subject: "docs/a/.env", want: "withheld **/.env*"},
 		{name: "forbidden by the policy", policy: &Policy{Capabilities: &capability.Grants{Read: []string{"**"}, Forbidden: []string{"docs/**"}}}, op: capability.Read, subject: "docs/a.md", want: "forbidden docs/**"},
 	} {
 		p := c.policy
@@ -97,6 +108,10 @@ func TestAcceptance(t *testing.T) {
 		{name: "the policy grants none", manifest: asks, policy: &Policy{Capabilities: &capability.Grants{Read: []string{"**"}}}},
 		{name: "the policy grants it, not accepted", manifest: asks, policy: &Policy{Capabilities: &capability.Grants{Execute: git("log")}}, want: ErrNotAccepted},
 		{name: "the policy grants it", manifest: asks, policy: &Policy{Capabilities: &capability.Grants{Execute: git("log")}}, narrow: Narrow{Accepted: true}, runs: true},
+		{name: "the work order grants none", manifest: asks, narrow: Narrow{WorkOrder: &WorkOrder{Capabilities: &capability.Grants{}}}},
+		{name: "the work order says nothing", manifest: asks, narrow: Narrow{WorkOrder: &WorkOrder{}}, want: ErrNotAccepted},
+		{name: "the work order names its digest, not accepted", manifest: asks, narrow: Narrow{WorkOrder: &WorkOrder{Packages: []Named{{ID: "PKG-A-1", SHA256: ledger.Sum(nil)}}, Capabilities: &capability.Grants{Execute: git("log")}}}, want: ErrNotAccepted},
+		{name: "the work order grants it, accepted", manifest: asks, narrow: Narrow{Accepted: true, WorkOrder: &WorkOrder{Capabilities: &capability.Grants{Execute: git("log")}}}, runs: true},
 		{name: "the policy grants another", manifest: asks, policy: &Policy{Capabilities: &capability.Grants{Execute: git("status")}}, narrow: Narrow{Accepted: true}},
 	} {
 		p := c.policy
@@ -143,6 +158,13 @@ func TestOutline(t *testing.T) {
 			granted:  capability.Grants{Read: asked.Read, Execute: git("log"), Forbidden: []string{"a", "c"}},
 			withheld: []string{"read but x/** y", "write", "execute git status"},
 		},
+		{
+			name:     "within a policy and a work order",
+			policy:   Policy{Capabilities: &capability.Grants{Read: []string{"**"}, Write: []string{"**"}, Execute: git("log")}, Withhold: []string{"h"}},
+			narrow:   Narrow{Forbid: []string{"b"}, WorkOrder: &WorkOrder{ID: "WO-7", Capabilities: &capability.Grants{Read: []string{"docs/a"}, Forbidden: []string{"d"}}}},
+			granted:  capability.Grants{Read: asked.Read, Execute: []capability.Command{}, Forbidden: []string{"a", "b", "d"}},
+			withheld: []string{"read but docs/a by work order WO-7", "write by work order WO-7", "execute git log by work order WO-7", "execute git status", "h"},
+		},
 	} {
 		c.narrow.Accepted = true
 		_, granted, withheld, err := Effective(manifest(asked), &c.policy, c.narrow, Scope{})
@@ -183,7 +205,7 @@ func TestNeverWidens(t *testing.T) {
 	for range 3000 {
 		asked := capability.Grants{Read: some(), Forbidden: some()}
 		p := &Policy{Capabilities: &capability.Grants{Read: some(), Forbidden: some()}, Withhold: some()}
-		narrow := Narrow{Forbid: some()}
+		narrow := Narrow{Forbid: some(), WorkOrder: &WorkOrder{ID: "WO-1", Capabilities: &capability.Grants{Read: some(), Forbidden: some()}}}
 		scope := Scope{Never: some()}
 		e, _, _, err := Effective(manifest(asked), p, narrow, scope)
 		if err != nil {
@@ -195,7 +217,7 @@ func TestNeverWidens(t *testing.T) {
 			}
 			permitted++
 			for _, alone := range []capability.Grants{
-				asked, *p.Capabilities,
+				asked, *p.Capabilities, *narrow.WorkOrder.Capabilities,
 				{Read: []string{"**"}, Forbidden: p.Withhold},
 				{Read: []string{"**"}, Forbidden: narrow.Forbid},
 				{Read: []string{"**"}, Forbidden: scope.Never},

@@ -1,7 +1,7 @@
 // Package policy is the operator's side: what packages may be granted on this
-// machine. It reads the policy file and, with [Effective], turns what a manifest
-// asks and what an operator grants into the one enforcer a turn gets. It asks
-// nobody, enforces nothing and knows no sessions.
+// machine. It reads the policy file and work orders and, with [Effective], turns
+// what a manifest asks and what an operator grants into the one enforcer a turn
+// gets. It asks nobody, enforces nothing and knows no sessions.
 package policy
 
 import (
