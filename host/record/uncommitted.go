@@ -24,16 +24,12 @@ func (s *session) rest() error {
 		refused = s.turn.evidence().Violations
 	}
 	for {
-		e, err := s.next()
+		e, body, err := s.next()
 		if err != nil {
 			return err
 		}
 		if e.Line == nil {
 			break
-		}
-		body, err := Decode(e)
-		if err != nil {
-			return s.bad(EvidenceFile, e, "%w", err)
 		}
 		if e.Kind == KindRecovered {
 			continue

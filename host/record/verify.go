@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -63,8 +64,15 @@ type Turn struct {
 // What lies beyond the last turn.end is protected by nothing else but the chain.
 // VerifySession needs no lock, and memory for the names of one turn. Beside a
 // live writer it does not judge what was added to evidence.jsonl meanwhile.
-func VerifySession(ledgerDir string) (Report, error) {
-	s := &session{dir: ledgerDir, missing: map[ledger.Hash]*ledger.IntegrityError{}}
+func VerifySession(ledgerDir string) (Report, error) { return ObserveSession(ledgerDir, nil) }
+
+// ObserveSession is [VerifySession] for who wants to know what the entries say,
+// too: observe gets each as soon as it is known to be what it can be, with its
+// body and the file it stands in, [ExecFile] or [EvidenceFile]; both files are
+// read once, side by side. Whether all of it is whole the error says, later. The
+// entry's line stands until observe returns.
+func ObserveSession(ledgerDir string, observe func(file string, e ledger.Entry, body ledger.Body)) (Report, error) {
+	s := &session{dir: ledgerDir, observe: observe, missing: map[ledger.Hash]*ledger.IntegrityError{}}
 	s.before, _ = os.Stat(filepath.Join(ledgerDir, ExecFile))
 	for _, name := range []string{ExecFile, EvidenceFile} {
 		path := filepath.Join(ledgerDir, name)
@@ -79,6 +87,7 @@ func VerifySession(ledgerDir string) (Report, error) {
 // session is the state of a check.
 type session struct {
 	dir      string
+	observe  func(file string, e ledger.Entry, body ledger.Body) // or nil
 	report   Report
 	progress Progress
 	turn     turn
@@ -87,6 +96,7 @@ type session struct {
 	before   fs.FileInfo                        // of exec.jsonl, before it was read; nil if that failed
 	evidence func() (ledger.Entry, error, bool) // the next entry of evidence.jsonl
 	tree     ledger.Tree                        // over the entries of evidence.jsonl so far
+	last     time.Time                          // of the last of them
 	missing  map[ledger.Hash]*ledger.IntegrityError
 }
 
@@ -119,10 +129,8 @@ func (s *session) verify() error {
 	case s.report.Exec.Entries == 0:
 		return &ledger.IntegrityError{File: execFile, Reason: "it has no entries: a session begins with session.open"}
 	}
-	if err := s.rest(); err != nil {
-		return err
-	}
-	s.report.Evidence, err = ledger.Verify(evidenceFile, EvidenceOptions(s.progress.Session))
+	err = s.rest()
+	s.report.Evidence.Entries, s.report.Evidence.Head.Size, s.report.Evidence.Head.Root = s.tree.Size(), s.tree.Size(), s.tree.Root()
 	if err != nil {
 		return err
 	}
@@ -147,6 +155,7 @@ func (s *session) exec(e ledger.Entry) error {
 	if err != nil {
 		return s.bad(ExecFile, e, "%w", err)
 	}
+	s.saw(ExecFile, e, body)
 	if e.Kind == KindTurnBegin {
 		s.turn = turn{}
 	}
@@ -201,16 +210,12 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		violations []Violation
 	)
 	for s.tree.Size() < end.Evidence.Size {
-		next, err := s.next()
+		next, body, err := s.next()
 		if err != nil {
 			return err
 		}
 		if next.Line == nil {
 			return s.bad(ExecFile, e, "turn %d was committed with %d entries of %s, which has %d: its end was cut off", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
-		}
-		body, err := Decode(next)
-		if err != nil {
-			return s.bad(EvidenceFile, next, "%w", err)
 		}
 		if next.Kind == KindRecovered {
 			continue
@@ -256,21 +261,41 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 }
 
 // next returns the next entry of evidence.jsonl; at the end one without a line.
-func (s *session) next() (ledger.Entry, error) {
+func (s *session) next() (ledger.Entry, ledger.Body, error) {
 	e, err, ok := s.evidence()
+	report := &s.report.Evidence
 	var bad *ledger.IntegrityError
 	switch {
-	case !ok, errors.As(err, &bad) && bad.Torn:
-		return ledger.Entry{}, nil
+	case !ok:
+		return ledger.Entry{}, nil, nil
+	case errors.As(err, &bad) && bad.Torn:
+		report.Torn = bad
+		return ledger.Entry{}, nil, nil
 	case err != nil:
-		return ledger.Entry{}, err
+		return ledger.Entry{}, nil, err
+	}
+	if e.Seq > 0 && e.Time.Before(s.last) {
+		report.ClockSteps++
 	}
 	s.tree.Add(e.Hash)
+	s.last, report.Session, report.Head.Hash = e.Time, e.Session, e.Hash
 	switch e.Kind {
 	case KindViolation, KindTurnEvidence, KindRecovered:
-		return e, nil
+	default:
+		return ledger.Entry{}, nil, s.bad(EvidenceFile, e, "%s does not belong in %s", e.Kind, EvidenceFile)
 	}
-	return ledger.Entry{}, s.bad(EvidenceFile, e, "%s does not belong in %s", e.Kind, EvidenceFile)
+	body, err := Decode(e)
+	if err != nil {
+		return ledger.Entry{}, nil, s.bad(EvidenceFile, e, "%w", err)
+	}
+	s.saw(EvidenceFile, e, body)
+	return e, body, nil
+}
+
+func (s *session) saw(file string, e ledger.Entry, body ledger.Body) {
+	if s.observe != nil {
+		s.observe(file, e, body)
+	}
 }
 
 // check looks for what no turn ends with.

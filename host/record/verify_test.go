@@ -475,3 +475,25 @@ func FuzzVerifySession(f *testing.F) {
 		}
 	})
 }
+
+// Each entry of both ledgers is shown once, in the order of its ledger, and the
+// report of evidence.jsonl is that of reading it by itself.
+func TestObserveSession(t *testing.T) {
+	got := map[string]uint64{}
+	report, err := ObserveSession(golden, func(file string, e ledger.Entry, body ledger.Body) {
+		if e.Seq != got[file] || body.Kind() != e.Kind {
+			t.Errorf("%s: entry %d is %s with the body of %s, want entry %d", file, e.Seq, e.Kind, body.Kind(), got[file])
+		}
+		got[file]++
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := map[string]uint64{ExecFile: 31, EvidenceFile: 5}; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	alone, err := ledger.Verify(filepath.Join(golden, EvidenceFile), EvidenceOptions(sid))
+	if err != nil || report.Evidence != alone {
+		t.Errorf("got %+v, want %+v (%v)", report.Evidence, alone, err)
+	}
+}
