@@ -114,6 +114,22 @@ func pack(w io.Writer, dir string, o PackOptions, leaveOut []os.FileInfo) (*Pack
 // FromFolder gives the package that Pack would make of dir.
 func FromFolder(dir string) (*Package, error) { return fromFolder(dir, nil) }
 
+// DigestFolder gives the manifest and the digest of the package that Pack would
+// make of dir, without making it: what the package's module is, is not looked at,
+// nor whether dir holds more than would be packed. Nothing is written anywhere.
+func DigestFolder(dir string) (Manifest, ledger.Hash, error) {
+	s, err := newSource(dir, PackOptions{}, nil)
+	if err != nil {
+		return Manifest{}, ledger.Hash{}, err
+	}
+	defer s.root.Close()
+	sum := sha256.New()
+	if err := s.writeTar(sum); err != nil {
+		return Manifest{}, ledger.Hash{}, err
+	}
+	return s.manifest, ledger.Hash(sum.Sum(nil)), nil
+}
+
 // fromFolder is FromFolder; cached may be nil. The manifest with its list of
 // files says all that is in the package, so it is what the cache knows it by.
 func fromFolder(dir string, cached *Cache) (*Package, error) {

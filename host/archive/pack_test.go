@@ -94,6 +94,10 @@ func TestPackIsDeterministic(t *testing.T) {
 	if fromFolder.Digest != p.Digest || fromFolder.Size != p.Size {
 		t.Error("FromFolder gave another package than Pack")
 	}
+	manifest, digest, err := DigestFolder(other)
+	if err != nil || digest != p.Digest || len(manifest.Files) != len(p.Manifest.Files) {
+		t.Errorf("DigestFolder gave %v and %d files (%v), want %v and %d", digest, len(manifest.Files), err, p.Digest, len(p.Manifest.Files))
+	}
 }
 
 func TestPackReadPack(t *testing.T) {

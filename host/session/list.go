@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -139,6 +140,23 @@ func (r *Root) summary(id ID, plane string) Summary {
 // LedgerPath is the path of a file in the ledger folder of a session.
 func (r *Root) LedgerPath(plane string, id ID, file string) string {
 	return r.join(sessionsOf(plane) + "/" + string(id) + "/ledger/" + file)
+}
+
+// InUse reports whether a living process works on a session. To find out it
+// shares the session's lock for a moment, in which [Root.Open] fails with
+// [ErrInUse]: it is for who has a reason to ask. The error wraps fs.ErrNotExist
+// if the session has no exec.jsonl.
+func (r *Root) InUse(plane string, id ID) (bool, error) {
+	dir := r.Folder()
+	if dir == nil {
+		return false, fs.ErrNotExist
+	}
+	f, err := openRegular(dir, sessionsOf(plane)+"/"+string(id)+"/ledger/"+record.ExecFile)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	return beneath.Locked(f)
 }
 
 // Find returns the one session whose id begins with prefix, or for [Last] the

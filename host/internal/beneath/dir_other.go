@@ -113,6 +113,11 @@ func (*Dir) Sync() error { return unsupported() }
 // TryLock fails.
 func TryLock(f *os.File) error { return fail("lock", f.Name(), unsupported()) }
 
+// Locked fails.
+func Locked(f *os.File) (bool, error) {
+	return false, fail("look at the lock of", f.Name(), unsupported())
+}
+
 // HasXattr fails.
 func HasXattr(f *os.File, _ string) (bool, error) {
 	return false, fail("read attributes of", f.Name(), unsupported())

@@ -460,6 +460,9 @@ func TestLock(t *testing.T) {
 	if err := TryLock(b); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want %v", err, ErrLocked)
 	}
+	if locked, err := Locked(b); !locked || err != nil {
+		t.Errorf("held: got %v, %v", locked, err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := Lock(ctx, b); !errors.Is(err, context.Canceled) {
@@ -470,6 +473,18 @@ func TestLock(t *testing.T) {
 	a.Close()
 	if err := <-got; err != nil {
 		t.Error(err)
+	}
+	c := file(t, top, "free")
+	if locked, err := Locked(c); locked || err != nil {
+		t.Errorf("free: got %v, %v", locked, err)
+	}
+	again, err := os.Open(c.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := TryLock(again); err != nil {
+		t.Errorf("after Locked: %v", err)
 	}
 }
 

@@ -33,6 +33,25 @@ func TryLock(f *os.File) error {
 	return nil
 }
 
+// Locked reports whether somebody holds the lock of an open file (see [Lock]). It
+// shares the lock for the moment it takes to ask: whoever then tries to take it
+// without waiting fails.
+func Locked(f *os.File) (bool, error) {
+	err := control(f, func(fd int) error {
+		if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
+			return err
+		}
+		return unix.Flock(fd, unix.LOCK_UN)
+	})
+	switch err {
+	case nil:
+		return false, nil
+	case unix.EWOULDBLOCK:
+		return true, nil
+	}
+	return false, fail("look at the lock of", f.Name(), err)
+}
+
 // HasXattr reports whether an open file has an extended attribute. A
 // filesystem without such attributes has none.
 func HasXattr(f *os.File, name string) (bool, error) {
