@@ -21,19 +21,19 @@ func Describe(m Manifest) []string {
 	var lines []string
 	say := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
 	for _, p := range c.Read {
-		say("may read %s (%s)", p, place(p))
+		say("%s", mayRead(p))
 	}
 	if len(c.Read) == 0 {
 		say("may read nothing but its own files")
 	}
 	for _, p := range c.Write {
-		say("may write %s (%s)", p, place(p))
+		say("%s", mayWrite(p))
 	}
 	if len(c.Write) == 0 {
 		say("may write nothing but its scratch and its output folder")
 	}
 	for _, r := range c.Execute {
-		say("may run %s", r)
+		say("%s", mayRun(r))
 	}
 	if len(c.Execute) == 0 {
 		say("may run no commands")
@@ -45,15 +45,7 @@ func Describe(m Manifest) []string {
 		say("declares as input %s", p)
 	}
 	for _, o := range m.Outputs {
-		verb := "must publish"
-		if o.Optional || pattern(o.Path) {
-			verb = "may publish"
-		}
-		executable := ""
-		if o.Executable {
-			executable = ", executable"
-		}
-		say("%s %s as %s%s", verb, o.Path, o.Role, executable)
+		say("%s", publishes(o))
 	}
 	lines = append(lines, dependencies(m)...)
 	for _, name := range slices.Sorted(maps.Keys(m.Entry.Env)) {
@@ -71,38 +63,85 @@ func Describe(m Manifest) []string {
 func dependencies(m Manifest) []string {
 	var lines []string
 	for _, d := range m.Dependencies {
-		version := d.Version
-		if version == "" {
-			version = "of any version"
-		}
-		lines = append(lines, fmt.Sprintf("sees the files of %s %s, read-only", d.ID, version))
+		lines = append(lines, sees(d))
 	}
 	return lines
 }
 
+// The words for one right or promise each.
+
+func mayRead(p string) string            { return fmt.Sprintf("may read %s (%s)", p, place(p)) }
+func mayWrite(p string) string           { return fmt.Sprintf("may write %s (%s)", p, place(p)) }
+func mayRun(r capability.Command) string { return fmt.Sprintf("may run %s", r) }
+
+func publishes(o Output) string {
+	verb := "must publish"
+	if o.Optional || pattern(o.Path) {
+		verb = "may publish"
+	}
+	executable := ""
+	if o.Executable {
+		executable = ", executable"
+	}
+	return fmt.Sprintf("%s %s as %s%s", verb, o.Path, o.Role, executable)
+}
+
+func sees(d Dependency) string {
+	version := d.Version
+	if version == "" {
+		version = "of any version"
+	}
+	return fmt.Sprintf("sees the files of %s %s, read-only", d.ID, version)
+}
+
 func limits(l Limits) []string {
 	var lines []string
-	add := func(n int64, format string, value any) {
-		if n != 0 {
-			lines = append(lines, fmt.Sprintf("wants no more than "+format, value))
+	for _, v := range limitsOf(l) {
+		if v.n != 0 {
+			lines = append(lines, "wants no more than "+v.words)
 		}
 	}
-	bytes := func(s Size, what string) {
+	return lines
+}
+
+// limit is one of Limits.
+type limit struct {
+	key, noun string
+	n         int64
+	text      string // of the value in a manifest; empty if it is none
+	words     string // of the value with what it is of
+}
+
+// limitsOf are all of Limits, in their order.
+func limitsOf(l Limits) []limit {
+	size := func(key, noun string, s Size) limit {
 		unit := ""
 		if !strings.HasSuffix(s.String(), "B") {
 			unit = " bytes"
 		}
-		add(int64(s), "%s"+unit+" of "+what, s)
+		return limit{key, noun, int64(s), shown(int64(s), s), s.String() + unit + " of " + noun}
 	}
-	bytes(l.Memory, "memory")
-	add(int64(l.Time), "%s a turn", l.Time)
-	add(l.Fuel, "%d instructions a turn", l.Fuel)
-	bytes(l.OutputBytes, "output")
-	add(l.OutputFiles, "%d files of output", l.OutputFiles)
-	bytes(l.ResultBytes, "result")
-	add(l.Entries, "%d entries in the ledger", l.Entries)
-	add(l.CallDepth, "%d calls deep", l.CallDepth)
-	return lines
+	number := func(key, noun string, n int64, words string) limit {
+		return limit{key, noun, n, shown(n, n), fmt.Sprint(n) + words}
+	}
+	return []limit{
+		size("memory", "memory", l.Memory),
+		{"time", "time", int64(l.Time), shown(int64(l.Time), l.Time), l.Time.String() + " a turn"},
+		number("fuel", "instructions", l.Fuel, " instructions a turn"),
+		size("output_bytes", "output", l.OutputBytes),
+		number("output_files", "files of output", l.OutputFiles, " files of output"),
+		size("result_bytes", "result", l.ResultBytes),
+		number("entries", "entries in the ledger", l.Entries, " entries in the ledger"),
+		number("call_depth", "depth of calls", l.CallDepth, " calls deep"),
+	}
+}
+
+// shown is a value of a limit as text, empty if there is none.
+func shown(n int64, value any) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(value)
 }
 
 // place says whose files a pattern means.
