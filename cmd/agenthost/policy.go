@@ -90,6 +90,13 @@ func (p *program) policyShow(c *cli.Context) error {
 		accepted = append(accepted, a.ID+"@"+a.SHA256.String())
 	}
 	p.list("accepts", accepted)
+	var signed []string
+	for _, plane := range archive.Planes() {
+		if pol.RequireSignature[plane] {
+			signed = append(signed, plane)
+		}
+	}
+	p.list("requires a trusted signature in", signed)
 	p.list("limits every turn to", limitsInWords(pol.Limits))
 	p.list("lets commands see the variables", pol.Env)
 	p.list("looks up commands in", pol.Path)

@@ -65,7 +65,9 @@ func manifestSchema() (*jsonschema.Schema, error) {
 	s.Properties["id"].Pattern = `^PKG-[A-Za-z0-9-]{1,100}$`
 	s.Properties["spec_id"].Pattern = `^SPEC-[A-Za-z0-9-]{1,100}$`
 	s.Properties["tier"].Enum = []any{"T0", "T1", "T2", "T3"}
-	s.Properties["plane"].Enum = []any{"ho1", "ho2", "ho3"}
+	for _, plane := range archive.Planes() {
+		s.Properties["plane"].Enum = append(s.Properties["plane"].Enum, plane)
+	}
 	entry := s.Properties["entry"].Properties
 	entry["stdin"].Enum = []any{archive.StdinRequest, archive.StdinPrompt, archive.StdinNone}
 	entry["unknown_imports"].Enum = []any{archive.UnknownENOSYS}
@@ -81,6 +83,13 @@ func policySchema() (*jsonschema.Schema, error) {
 	s.Title = "agenthost policy"
 	s.Required = []string{"schema"}
 	constant(s.Properties["schema"], policy.Schema)
+	requires := s.Properties["require_signature"]
+	requires.Properties = map[string]*jsonschema.Schema{}
+	for _, plane := range archive.Planes() {
+		requires.Properties[plane] = &jsonschema.Schema{Type: "boolean"}
+		requires.PropertyOrder = append(requires.PropertyOrder, plane)
+	}
+	requires.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	s.Properties["$schema"] = &jsonschema.Schema{Type: "string"}
 	return s, nil
 }

@@ -78,6 +78,9 @@ func TestPolicySchema(t *testing.T) {
 	}{
 		{`{"schema": "agenthost/policy/v1"}`, true},
 		{`{"$schema": "x", "schema": "agenthost/policy/v1", "capabilities": {"read": ["a"]}, "withhold": [], "accept": ["PKG-A@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"], "limits": {"memory": 1}, "env": ["A"], "path": ["/bin"]}`, true},
+		{`{"schema": "agenthost/policy/v1", "require_signature": {"ho1": true, "ho3": false}}`, true},
+		{`{"schema": "agenthost/policy/v1", "require_signature": {"ho4": true}}`, false},
+		{`{"schema": "agenthost/policy/v1", "require_signature": {"ho1": 1}}`, false},
 		{`{"schema": "agenthost/policy/v1", "witthold": []}`, false},
 		{`{"schema": "agenthost/policy/v1", "accept": ["PKG-A"]}`, false},
 		{`{"withhold": []}`, false},

@@ -58,7 +58,7 @@ func (m *Manifest) check(found *document) {
 	d.line("$schema", m.SchemaURL, 1000)
 	d.prose("description", m.Description, 4096)
 	d.oneOf("tier", m.Tier, "", "T0", "T1", "T2", "T3")
-	d.oneOf("plane", m.Plane, "", "ho1", "ho2", "ho3")
+	d.oneOf("plane", m.Plane, append(Planes(), "")...)
 	if m.SpecID != "" {
 		if err := CheckID("SPEC", m.SpecID); err != nil {
 			d.fault("spec_id", "", "%s", err)

@@ -106,7 +106,7 @@ func grows(from, to Manifest, when string) []string {
 	if from.Entry != nil && to.Entry != nil {
 		lines = append(lines, limitsBeyond(from.Limits, to.Limits, when)...)
 	}
-	if a, b := cmp.Or(from.Plane, "ho1"), cmp.Or(to.Plane, "ho1"); b > a {
+	if a, b := cmp.Or(from.Plane, Planes()[0]), cmp.Or(to.Plane, Planes()[0]); b > a {
 		say("belongs to plane %s (%s: %s)", b, when, a)
 	}
 	if a, b := cmp.Or(from.Tier, "none"), cmp.Or(to.Tier, "none"); tierRank(b) < tierRank(a) {

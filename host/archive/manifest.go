@@ -41,6 +41,9 @@ type Manifest struct {
 	Files        []File            `json:"files,omitempty"` // written by pack: all but the manifest, sorted by bytes
 }
 
+// Planes are the planes a package may be for, each above the one before.
+func Planes() []string { return []string{"ho1", "ho2", "ho3"} }
+
 // Entry says how the guest of a package starts. Its values are public.
 type Entry struct {
 	Module         string            `json:"module"`                    // a file of the package

@@ -63,7 +63,21 @@ func LimitsKey(name string, into *Limits) Key {
 	return Key{field{name, func(d *document, path string, n strict.Value) { d.limits(path, n, into) }}}
 }
 
-// RefusedKey is a key that is known and must not be there.
-func RefusedKey(name, what, hint string) Key {
-	return Key{field{name, func(d *document, path string, _ strict.Value) { d.fault(path, hint, "%s", what) }}}
+// SwitchesKey is an object of truth values, whose keys are names. One that is
+// there and empty leaves into nil.
+func SwitchesKey(name string, names []string, into *map[string]bool) Key {
+	return Key{field{name, func(d *document, path string, n strict.Value) {
+		var fields []field
+		for _, name := range names {
+			fields = append(fields, field{name, func(d *document, path string, n strict.Value) {
+				var on bool
+				truth(&on)(d, path, n)
+				if *into == nil {
+					*into = map[string]bool{}
+				}
+				(*into)[name] = on
+			}})
+		}
+		d.object(path, n, fields...)
+	}}}
 }

@@ -29,6 +29,10 @@ type Policy struct {
 	Limits       archive.Limits     `json:"limits,omitzero"`        // ceilings of this machine
 	Env          []string           `json:"env,omitempty"`          // names of variables commands may see
 	Path         []string           `json:"path,omitempty"`         // folders in which commands are looked up
+
+	// RequireSignature says of planes that what runs or is installed there must be
+	// signed with a key that is trusted.
+	RequireSignature map[string]bool `json:"require_signature,omitempty"`
 }
 
 // BuiltIn is the source of the built-in policy.

@@ -26,7 +26,8 @@ func TestParse(t *testing.T) {
 		"accept": ["PKG-A-1@` + digest + `"],
 		"limits": {"memory": "64MiB", "time": "5s", "fuel": 1000},
 		"env": ["LC_ALL"],
-		"path": ["/usr/bin"]
+		"path": ["/usr/bin"],
+		"require_signature": {"ho1": false, "ho3": true}
 	}`)
 	got, err := Parse("p.json", data)
 	if err != nil {
@@ -44,6 +45,8 @@ func TestParse(t *testing.T) {
 		Limits:       archive.Limits{Memory: 64 << 20, Time: archive.Duration(5e9), Fuel: 1000},
 		Env:          []string{"LC_ALL"},
 		Path:         []string{"/usr/bin"},
+
+		RequireSignature: map[string]bool{"ho1": false, "ho3": true},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -119,7 +122,12 @@ func TestParseMistakes(t *testing.T) {
 		{with(`"path":["bin"]`), `p.json: path[0]: "bin" is not an absolute folder`, `as /usr/bin`},
 		{with(`"path":["/usr/bin:/tmp"]`), `p.json: path[0]: "/usr/bin:/tmp" is not an absolute folder`, `as /usr/bin`},
 		{with(`"path":["/usr/../tmp"]`), `p.json: path[0]: "/usr/../tmp" is not an absolute folder`, `as /usr/bin`},
-		{with(`"require_signature":{}`), `p.json: require_signature: not in this version`, `leave it out; accept pins packages by their digest`},
+		{with(`"require_signature":true`), `p.json: require_signature: want an object, got true or false`, ``},
+		{with(`"require_signature":{"ho4":true}`), `p.json: require_signature.ho4: unknown key`, `did you mean "ho1"?`},
+		{with(`"require_signature":{"HO2":true}`), `p.json: require_signature.HO2: unknown key`, `did you mean "ho2"?`},
+		{with(`"require_signature":{"production":true}`), `p.json: require_signature.production: unknown key`, `known here are ho1, ho2, ho3`},
+		{with(`"require_signature":{"ho1":"yes"}`), `p.json: require_signature.ho1: want true or false, got a text`, ``},
+		{with(`"require_signature":{"ho1":true,"ho1":false}`), `p.json: require_signature.ho1: the key is there twice`, `keep one of them`},
 		{with(`"env":["A"],"env":["B"]`), `p.json: env: the key is there twice`, `keep one of them`},
 	} {
 		_, err := Parse("p.json", []byte(c.in))
@@ -136,6 +144,7 @@ func TestParseMistakes(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{"schema":"agenthost/policy/v1","capabilities":{"read":["**"]},"withhold":["**/.env*"]}`))
+	f.Add([]byte(`{"schema":"agenthost/policy/v1","require_signature":{"ho3":true,"ho1":false}}`))
 	f.Add([]byte(`{"schema":"agenthost/policy/v1","limits":{"memory":1},"accept":["PKG-A@` + digest + `"]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := Parse("p.json", data)

@@ -101,7 +101,7 @@ func Parse(source string, data []byte) (*Policy, error) {
 		archive.LimitsKey("limits", &p.Limits),
 		archive.TextsKey("env", &p.Env),
 		archive.TextsKey("path", &p.Path),
-		archive.RefusedKey("require_signature", "not in this version", "leave it out; accept pins packages by their digest"),
+		archive.SwitchesKey("require_signature", archive.Planes(), &p.RequireSignature),
 	)
 	var mistake *archive.ManifestError
 	if errors.As(err, &mistake) {
