@@ -163,3 +163,20 @@ func (d Dependency) Accepts(text string) bool {
 	}
 	return named
 }
+
+// CompareVersions is negative if version a comes before b, positive if it comes
+// after, and zero if neither does, as with builds of one version. What is no
+// version comes before every one.
+func CompareVersions(a, b string) int {
+	v, errA := parseVersion(a)
+	w, errB := parseVersion(b)
+	switch {
+	case errA != nil && errB != nil:
+		return 0
+	case errA != nil:
+		return -1
+	case errB != nil:
+		return 1
+	}
+	return v.compare(w)
+}

@@ -23,6 +23,7 @@ package plane
 import (
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -42,21 +43,49 @@ var ErrNotControl = errors.New("it is not a control plane")
 // safe for concurrent use.
 type Plane struct {
 	dir   *beneath.Dir
-	path  string // of the root, for people
+	path  string // of the root, absolute
+	opts  session.Options
 	state State
 }
 
 // Open reads the control plane of a root, which must stay open as long as the
-// Plane is used. Its ledger is verified. Errors wrap [ErrNotControl] or an
-// *[ledger.IntegrityError].
+// Plane is used, with that root's clock and randomness. Its ledger is verified. A
+// change that a crash cut short is finished or taken back first; where none was
+// nothing is written. Errors wrap [ErrNotControl] or an *[ledger.IntegrityError],
+// or are a *[MismatchError].
 func Open(root *session.Root) (*Plane, error) {
 	if !root.Control() {
 		return nil, fmt.Errorf("root %s: %w", root.Path(), ErrNotControl)
 	}
-	p := &Plane{dir: root.Folder(), path: root.Path()}
+	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options()}
+	if exists(p.dir, markerFile) {
+		if err := p.recover(); err != nil {
+			return nil, fmt.Errorf("root %s: finishing a change that was cut short: %w", p.path, err)
+		}
+	}
 	var err error
 	p.state, err = readState(p.governance())
 	return p, err
+}
+
+// recover finishes what a crash left, unless a living process is at work there.
+func (p *Plane) recover() error {
+	lock, err := p.dir.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := beneath.TryLock(lock); err != nil {
+		closed := lock.Close()
+		if errors.Is(err, beneath.ErrLocked) {
+			return closed
+		}
+		return errors.Join(err, closed)
+	}
+	c, err := p.entered(lock, record.Actor{})
+	if err != nil {
+		return err
+	}
+	return c.Close()
 }
 
 // governance is the path of the ledger, for package ledger.

@@ -2,6 +2,7 @@ package plane
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -75,6 +76,13 @@ func (s *State) add(e ledger.Entry) error {
 	}
 	s.Head = ledger.Head{Size: e.Seq + 1, Hash: e.Hash}
 	return nil
+}
+
+// clone is the state as it is now, whatever is added later.
+func (s State) clone() State {
+	s.Trusted, s.Installed = slices.Clone(s.Trusted), slices.Clone(s.Installed)
+	s.Stored, s.Signers = maps.Clone(s.Stored), maps.Clone(s.Signers)
+	return s
 }
 
 func compareInstalled(a, b Installed) int {

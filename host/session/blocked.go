@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 )
 
 // maxKept is how many files of one turn are listed. A turn that runs cannot
@@ -246,5 +247,5 @@ func (s *Session) discardKept(turn int) (Freed, error) {
 			return freed, err
 		}
 	}
-	return freed, syncFolder(s.dir, ".")
+	return freed, durable.SyncFolder(s.dir, ".")
 }

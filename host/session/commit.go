@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -144,7 +145,7 @@ func (c *Commit) prepare(ctx context.Context) error {
 		return err
 	}
 	c.marked = true
-	if err := replace(s.root.Folder(), s.pendingName(), append(b, '\n')); err != nil {
+	if err := durable.Replace(s.root.Folder(), s.pendingName(), append(b, '\n'), 0o644); err != nil {
 		return s.root.unwritable(err)
 	}
 	for i, name := range c.marker.Beside {
@@ -168,7 +169,7 @@ func (c *Commit) copyBeside(ctx context.Context, i int, name string) error {
 	if err := s.copyOver(ctx, c.staging.copies, strconv.Itoa(i), dir, name, c.publications[i]); err != nil {
 		return err
 	}
-	return syncFolder(dir, parentOf(name))
+	return durable.SyncFolder(dir, durable.Parent(name))
 }
 
 // copyOver makes a durable copy of a publication on the filesystem of its
@@ -275,7 +276,7 @@ func (s *Session) removeBeside(publications []record.Publication, m marker) erro
 			}
 			dirs = []*beneath.Dir{dir}
 		}
-		if !strings.HasPrefix(baseOf(name), s.besidePrefix(m.Turn)) {
+		if !strings.HasPrefix(durable.Base(name), s.besidePrefix(m.Turn)) {
 			return fmt.Errorf("marker of %s names %q", s.ID, name)
 		}
 		for _, dir := range dirs {
@@ -292,5 +293,5 @@ func (s *Session) removeMarker() error {
 	if err := dir.Remove(s.pendingName()); err != nil && !gone(err) {
 		return err
 	}
-	return syncFolder(dir, pendingDir)
+	return durable.SyncFolder(dir, pendingDir)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -107,7 +108,7 @@ func TestUnsafeAmongSafe(t *testing.T) {
 		t.Fatal(publications, problems, err)
 	}
 	for i, content := range []string{"a", "c"} {
-		b, err := readFile(st.copies, string(rune('0'+i)), 10)
+		b, err := durable.Read(st.copies, string(rune('0'+i)), 10)
 		if string(b) != content || err != nil || publications[i].SHA256 != ledger.Sum(b) {
 			t.Errorf("copy %d holds %q, %v", i, b, err)
 		}

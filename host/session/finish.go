@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -112,7 +113,7 @@ func (f *finish) run(ctx context.Context) (findings []Finding, err error) {
 	}
 	step("sync folders")
 	for c := range f.changed {
-		if err := syncFolder(c.dir, c.name); err != nil {
+		if err := durable.SyncFolder(c.dir, c.name); err != nil {
 			return findings, err
 		}
 	}
@@ -147,7 +148,7 @@ func (f *finish) place(ctx context.Context, i int) error {
 		published := v.bad == "" && same(v.digest, &p.SHA256)
 		if published && !same(p.Base, &p.SHA256) {
 			// A crash may have come before the name was durable.
-			f.changed[folder{dir, parentOf(name)}] = true
+			f.changed[folder{dir, durable.Parent(name)}] = true
 			return nil
 		}
 		if why := conflict(p, v); why != "" {
@@ -160,7 +161,7 @@ func (f *finish) place(ctx context.Context, i int) error {
 			return err
 		}
 	}
-	if err := f.parents(dir, parentOf(name)); err != nil {
+	if err := f.parents(dir, durable.Parent(name)); err != nil {
 		return taken(err)
 	}
 	return taken(f.rename(ctx, i, dir, name))
@@ -232,7 +233,7 @@ func gone(err error) bool {
 func (f *finish) parents(dir *beneath.Dir, name string) error {
 	made, err := dir.MkdirAll(name, 0o755)
 	for _, m := range made {
-		f.changed[folder{dir, parentOf(m)}] = true
+		f.changed[folder{dir, durable.Parent(m)}] = true
 	}
 	return err
 }
@@ -244,13 +245,13 @@ func (f *finish) rename(ctx context.Context, i int, dir *beneath.Dir, name strin
 	if err != nil {
 		return err
 	}
-	f.changed[folder{dir, parentOf(name)}] = true
+	f.changed[folder{dir, durable.Parent(name)}] = true
 	err = move(from, old, dir, name, p.Base != nil)
 	if !errors.Is(err, syscall.EXDEV) {
 		return err
 	}
 	// Another mount of the same filesystem, which a device number does not show.
-	temp := f.s.beside(parentOf(name), f.turn, i)
+	temp := f.s.beside(durable.Parent(name), f.turn, i)
 	if err := dir.Remove(temp); err != nil && !gone(err) {
 		return err
 	}
@@ -291,7 +292,7 @@ func (f *finish) keepLeft(ctx context.Context) error {
 			name = AreaOut + "/" + rest
 		}
 		name = staged + "/" + leftDir + "/" + name
-		if _, err := s.dir.MkdirAll(parentOf(name), 0o700); err != nil {
+		if _, err := s.dir.MkdirAll(durable.Parent(name), 0o700); err != nil {
 			return err
 		}
 		err := beneath.Rename(f.copies, strconv.Itoa(i), s.dir, name)

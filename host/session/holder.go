@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 )
 
 const (
@@ -62,7 +63,7 @@ func (s *Session) announce() {
 	if err != nil {
 		return
 	}
-	temp := newPrefix + holderFile
+	temp := durable.Prefix + holderFile
 	f, err := s.dir.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return
@@ -89,7 +90,7 @@ func (s *Session) withdraw() {
 // that process lives: the one that left the file may have died, and the one that
 // holds the lock may not have written yet.
 func (s *Session) inUse() error {
-	b, err := readFile(s.dir, holderFile, maxHolder)
+	b, err := durable.Read(s.dir, holderFile, maxHolder)
 	if err != nil {
 		return &InUseError{}
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -186,7 +187,7 @@ func settled(t *testing.T, ws, root string) {
 	for _, top := range []string{ws, root} {
 		for _, name := range names(t, top) {
 			base := filepath.Base(name)
-			if strings.HasPrefix(base, ".agenthost-") || strings.HasPrefix(base, newPrefix) || strings.Contains(name, "staging") || strings.Contains(name, "pending/SES") {
+			if strings.HasPrefix(base, ".agenthost-") || strings.HasPrefix(base, durable.Prefix) || strings.Contains(name, "staging") || strings.Contains(name, "pending/SES") {
 				t.Errorf("left over: %s", name)
 			}
 		}

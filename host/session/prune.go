@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -105,7 +106,7 @@ func (s *Session) erase(published bool) error {
 	}
 	s.withdraw()
 	sessions := sessionsOf(s.Plane)
-	temp := sessions + "/" + newPrefix + string(s.ID)
+	temp := sessions + "/" + durable.Prefix + string(s.ID)
 	if err := dir.RemoveAll(temp); err != nil {
 		return s.root.unwritable(err)
 	}
@@ -113,7 +114,7 @@ func (s *Session) erase(published bool) error {
 	if err := beneath.Rename(dir, s.name(), dir, temp); err != nil {
 		return s.root.unwritable(err)
 	}
-	if err := syncFolder(dir, sessions); err != nil {
+	if err := durable.SyncFolder(dir, sessions); err != nil {
 		return s.root.unwritable(err)
 	}
 	s.root.opts.Step("remove its files")

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -62,7 +63,7 @@ func (r *Root) Recover(ctx context.Context) ([]Finding, error) {
 			return nil, fmt.Errorf("root %s: %w", r.path, err)
 		}
 		for _, e := range sessions {
-			halfMade = halfMade || strings.HasPrefix(e.Name, newPrefix)
+			halfMade = halfMade || strings.HasPrefix(e.Name, durable.Prefix)
 			id, err := ParseID(e.Name)
 			if err != nil {
 				continue
@@ -113,7 +114,7 @@ func (r *Root) removeHalfMade(ctx context.Context) error {
 			return err
 		}
 		for _, e := range sessions {
-			if strings.HasPrefix(e.Name, newPrefix) {
+			if strings.HasPrefix(e.Name, durable.Prefix) {
 				if err := dir.RemoveAll(sessionsOf(plane) + "/" + e.Name); err != nil {
 					return r.unwritable(err)
 				}
@@ -209,7 +210,7 @@ func (s *Session) proved(proof record.TurnEvidence) bool {
 // settle finishes or takes back the commit that a marker speaks of.
 func (s *Session) settle(ctx context.Context) (findings []Finding, settled bool, err error) {
 	// A crash may have come while the marker was written.
-	if err := s.root.Folder().Remove(pendingDir + "/" + newPrefix + string(s.ID)); err != nil && !gone(err) {
+	if err := s.root.Folder().Remove(pendingDir + "/" + durable.Prefix + string(s.ID)); err != nil && !gone(err) {
 		return nil, false, err
 	}
 	m, found, err := s.readMarker()
@@ -257,7 +258,7 @@ func (s *Session) syncExec() error {
 
 // readMarker reads the session's marker, if there is one.
 func (s *Session) readMarker() (m marker, found bool, err error) {
-	b, err := readFile(s.root.Folder(), s.pendingName(), 64<<20)
+	b, err := durable.Read(s.root.Folder(), s.pendingName(), 64<<20)
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, false, nil
 	}
@@ -271,7 +272,7 @@ func (s *Session) readMarker() (m marker, found bool, err error) {
 		return m, true, fmt.Errorf("%s is not the marker of a commit of this session", s.pendingName())
 	}
 	for _, name := range m.Beside {
-		if name != "" && (beneath.CheckName(name) != nil || !strings.HasPrefix(baseOf(name), s.besidePrefix(m.Turn))) {
+		if name != "" && (beneath.CheckName(name) != nil || !strings.HasPrefix(durable.Base(name), s.besidePrefix(m.Turn))) {
 			return m, true, fmt.Errorf("%s names %q, which is no copy of this session", s.pendingName(), name)
 		}
 	}

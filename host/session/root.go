@@ -21,11 +21,10 @@
 //	output/SID/                 what a session published under out/
 //
 // FORMAT holds one line. "agenthost root v1" makes a folder a control plane:
-// workspace and root are that folder; `control init` writes it, this package
-// does not. "agenthost folder v1" marks the root that belongs to a workspace
-// which is none, .agenthost/ by default; it is made with the first session. A
-// folder that is neither and is not empty is never used as a root, and a FORMAT
-// of a later version is refused.
+// workspace and root are that folder; [MakeControl] writes it. "agenthost folder
+// v1" marks the root that belongs to a workspace which is none, .agenthost/ by
+// default; it is made with the first session. A folder that is neither and is not
+// empty is never used as a root, and a FORMAT of a later version is refused.
 //
 // A root belongs to one user: one owned by another, or writable by everybody,
 // is refused, because the policy in it would rule this user's runs.
@@ -46,6 +45,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -63,7 +63,6 @@ const (
 	ignoreFile  = ".gitignore"
 	publishLock = "planes/publish.lock"
 	pendingDir  = "planes/pending"
-	newPrefix   = ".new-"
 )
 
 // Planes are the planes a session can run in.
@@ -95,9 +94,9 @@ type Options struct {
 	// Observe, if set, sees each entry after it was appended to a session's
 	// ledgers. It must not call the session.
 	Observe func(ledger.Entry)
-	// Step, if set, is called with the name of each step of a commit, before
-	// the step and once after the last. It is there for tests of recovery,
-	// which end the process in it.
+	// Step, if set, is called with the name of each step of a commit, or of a
+	// change of a control plane, before the step and once after the last. It is
+	// there for tests of recovery, which end the process in it.
 	Step func(step string)
 }
 
@@ -215,7 +214,7 @@ func (r *Root) settled(dir *beneath.Dir) (string, error) {
 		return "", fmt.Errorf("root %s: %w", r.path, err)
 	}
 	for _, e := range entries {
-		if r.same || !slices.Contains([]string{ignoreFile, newPrefix + ignoreFile, newPrefix + formatFile}, e.Name) {
+		if r.same || !slices.Contains([]string{ignoreFile, durable.Prefix + ignoreFile, durable.Prefix + formatFile}, e.Name) {
 			return "", fmt.Errorf("%s is not a root of agenthost: it has no file FORMAT and is not empty", r.path)
 		}
 	}
@@ -265,11 +264,8 @@ func (r *Root) judge(dir *beneath.Dir) error {
 			return fmt.Errorf("workspace %s lies in what agenthost keeps for itself in %s", r.workspacePath, r.path)
 		}
 	}
-	if uid := os.Geteuid(); int64(info.UID) != int64(uid) {
-		return fmt.Errorf("root %s belongs to user %d, not to user %d who runs agenthost", r.path, info.UID, uid)
-	}
-	if info.Mode&0o002 != 0 {
-		return fmt.Errorf("root %s can be written by every user: take that right away (chmod o-w)", r.path)
+	if err := owned(info); err != nil {
+		return fmt.Errorf("root %s %w", r.path, err)
 	}
 	return nil
 }
@@ -277,11 +273,11 @@ func (r *Root) judge(dir *beneath.Dir) error {
 // readFormat returns the content of a folder's FORMAT if it is one this program
 // knows, and "" if there is none or it speaks of something else.
 func readFormat(dir *beneath.Dir) (string, error) {
-	b, err := readFile(dir, formatFile, 256)
+	b, err := durable.Read(dir, formatFile, 256)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}
-	if errors.Is(err, errNotPlain) {
+	if errors.Is(err, durable.ErrNotPlain) {
 		return "", nil
 	}
 	if err != nil {
@@ -336,6 +332,9 @@ func (r *Root) Close() error {
 	}
 	return err
 }
+
+// Options are those the root was opened with, the defaults filled in.
+func (r *Root) Options() Options { return r.opts }
 
 // Workspace is the folder a guest sees as "/". It belongs to the root.
 func (r *Root) Workspace() *beneath.Dir { return r.workspace }
@@ -394,13 +393,13 @@ func (r *Root) Ensure() error {
 	format := FormatFolder
 	if r.control {
 		format = FormatControl
-	} else if err := put(r.dir, ignoreFile, []byte("*\n")); err != nil {
+	} else if err := durable.Put(r.dir, ignoreFile, []byte("*\n")); err != nil {
 		return r.unwritable(err)
 	}
-	if err := put(r.dir, formatFile, []byte(format)); err != nil {
+	if err := durable.Put(r.dir, formatFile, []byte(format)); err != nil {
 		return r.unwritable(err)
 	}
-	if err := makeAll(r.dir, pendingDir, 0o700); err != nil {
+	if err := durable.MakeAll(r.dir, pendingDir, 0o700); err != nil {
 		return r.unwritable(err)
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -133,7 +134,7 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 		return nil, err
 	}
 	dir, sessions := r.Folder(), sessionsOf(o.Plane)
-	if err := makeAll(dir, sessions, 0o700); err != nil {
+	if err := durable.MakeAll(dir, sessions, 0o700); err != nil {
 		return nil, r.unwritable(err)
 	}
 	// The lock keeps two processes from making one id, and recovery from taking
@@ -150,7 +151,7 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 			return nil, err
 		}
 	}
-	temp := sessions + "/" + newPrefix + string(o.ID)
+	temp := sessions + "/" + durable.Prefix + string(o.ID)
 	if err := dir.RemoveAll(temp); err != nil {
 		return nil, r.unwritable(err)
 	}
@@ -162,7 +163,7 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 	if err := beneath.Rename(dir, temp, dir, name); err != nil {
 		return nil, errors.Join(r.unwritable(err), dir.RemoveAll(temp))
 	}
-	if err := syncFolder(dir, sessions); err != nil {
+	if err := durable.SyncFolder(dir, sessions); err != nil {
 		return nil, r.unwritable(err)
 	}
 	return s, s.hold()
@@ -212,10 +213,10 @@ func (r *Root) fill(temp string, o Opening) error {
 	if r.opts.Observe != nil {
 		r.opts.Observe(e)
 	}
-	if err := syncFolder(dir, temp+"/ledger"); err != nil {
+	if err := durable.SyncFolder(dir, temp+"/ledger"); err != nil {
 		return err
 	}
-	return syncFolder(dir, temp)
+	return durable.SyncFolder(dir, temp)
 }
 
 func (r *Root) join(name string) string { return filepath.Join(r.path, filepath.FromSlash(name)) }

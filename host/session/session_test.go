@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -75,7 +76,7 @@ func stage(s *Session, files []out) (*Staging, []Realized, error) {
 			h := ledger.Sum([]byte(f.base))
 			r.Base = &h
 		}
-		if _, err := dir.MkdirAll(parentOf(r.Staged), 0o700); err != nil {
+		if _, err := dir.MkdirAll(durable.Parent(r.Staged), 0o700); err != nil {
 			return nil, nil, err
 		}
 		w, err := dir.OpenFile(r.Staged, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -198,7 +199,7 @@ func (s *Session) keep(from string, turn int) error {
 		return err
 	}
 	for _, name := range []string{blockedDir, "."} {
-		if err := syncFolder(s.dir, name); err != nil {
+		if err := durable.SyncFolder(s.dir, name); err != nil {
 			return err
 		}
 	}
@@ -240,7 +241,7 @@ func (st *Staging) Copy(ctx context.Context, files []Realized) ([]record.Publica
 		seen[f.Path] = true
 	}
 	for _, f := range files {
-		for name := parentOf(f.Path); name != "."; name = parentOf(name) {
+		for name := durable.Parent(f.Path); name != "."; name = durable.Parent(name) {
 			if seen[name] {
 				return nil, nil, fmt.Errorf("%s is to be published as a file and as the folder of %s", name, f.Path)
 			}
@@ -302,7 +303,7 @@ func (st *Staging) syncCopies() error {
 		return err
 	}
 	for _, name := range []string{turnDir(stagingDir, st.Turn), stagingDir, "."} {
-		if err := syncFolder(st.session.dir, name); err != nil {
+		if err := durable.SyncFolder(st.session.dir, name); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -56,7 +57,7 @@ type sight struct {
 // or a regular file with one name; its content is hashed.
 func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 	var v sight
-	for v.near = parentOf(name); ; v.near = parentOf(v.near) {
+	for v.near = durable.Parent(name); ; v.near = durable.Parent(v.near) {
 		info, err := dir.Stat(v.near)
 		if err == nil {
 			if !info.Mode.IsDir() {

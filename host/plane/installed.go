@@ -1,0 +1,177 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// Package reads an installed package, through a cache if one is given. It is read
+// whole and compared with what governance.jsonl says, and so is its signature: what
+// runs is what was compared, whatever becomes of the files afterwards. The caller
+// closes it.
+//
+// Errors: a *[MismatchError] if the files are not the package; a *[RefusedError] if
+// its signer is not trusted any more; [ErrChanged] if the package was replaced or
+// taken out meanwhile; those of the file system.
+func (p *Plane) Package(cache *archive.Cache, i Installed) (*archive.Package, error) {
+	for {
+		pkg, err := p.read(cache, i)
+		var wrong *MismatchError
+		if !errors.As(err, &wrong) {
+			return pkg, err
+		}
+		// It may be about to be replaced, or a crash may have left it half done.
+		again, settled := p.settled(i)
+		if settled != nil {
+			return nil, errors.Join(settled, err)
+		}
+		if !again {
+			return nil, err
+		}
+	}
+}
+
+// settled waits for a change that is under way, if there is one, and finishes one
+// that a crash left. It reports whether there was.
+func (p *Plane) settled(i Installed) (bool, error) {
+	s, err := readState(p.governance())
+	if err != nil {
+		return false, err
+	}
+	if found := s.Find(i.Package.ID, i.Plane); len(found) == 0 || found[0].Seq != i.Seq {
+		return false, ErrChanged
+	}
+	if !exists(p.dir, markerFile) {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c, err := p.enter(ctx, record.Actor{})
+	if err != nil {
+		return false, err
+	}
+	return true, c.Close()
+}
+
+// read is Package, once.
+func (p *Plane) read(cache *archive.Cache, i Installed) (*archive.Package, error) {
+	name := installedName(i.Plane, i.Package.ID)
+	if err := p.checkFolder(name); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(p.path, filepath.FromSlash(name))
+	var pkg *archive.Package
+	var err error
+	if cache != nil {
+		pkg, err = cache.OpenPath(path)
+	} else {
+		pkg, err = archive.FromFolder(path)
+	}
+	var bad *archive.PackageError
+	var badManifest *archive.ManifestError
+	switch {
+	case errors.As(err, &bad), errors.As(err, &badManifest), errors.Is(err, fs.ErrNotExist):
+		return nil, mismatch(name, "is not what was installed: "+err.Error())
+	case err != nil:
+		return nil, err
+	}
+	if err := p.checkPackage(pkg, name, i); err != nil {
+		return nil, errors.Join(err, pkg.Close())
+	}
+	return pkg, nil
+}
+
+func mismatch(name, what string) error {
+	return &MismatchError{name, what, "find out who changed it, then install the package again"}
+}
+
+// checkFolder refuses what is no folder at all.
+func (p *Plane) checkFolder(name string) error {
+	info, err := p.dir.Stat(name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return mismatch(name, "is missing")
+	case errors.Is(err, beneath.ErrLink), err == nil && info.Mode&fs.ModeSymlink != 0:
+		return mismatch(name, "is reached through a symbolic link")
+	case err != nil:
+		return err
+	case !info.Mode.IsDir():
+		return mismatch(name, "is not a folder")
+	}
+	return nil
+}
+
+// checkPackage holds a package that was read against its entry, and the names in
+// its folder against the package.
+func (p *Plane) checkPackage(pkg *archive.Package, name string, i Installed) error {
+	if pkg.Digest != i.Package.SHA256 {
+		return mismatch(name, fmt.Sprintf("is not what was installed: its digest is %s, and was %s", pkg.Digest, i.Package.SHA256))
+	}
+	if err := p.checkNames(pkg, name); err != nil {
+		return err
+	}
+	if i.Signer == "" {
+		return nil
+	}
+	if !contains(p.state.Trusted, i.Signer) {
+		return &RefusedError{
+			CodeNotTrusted, fmt.Sprintf("%s is signed by %s, who is not trusted any more", i.Package.ID, nameOf(i.Signer)),
+			"install a version somebody else signed, or trust the key again",
+		}
+	}
+	if _, err := checkSignature(pkg, []byte(i.Signature), []string{i.Signer}); err != nil {
+		return fmt.Errorf("the signature of %s: %w", i.Package.ID, err)
+	}
+	return nil
+}
+
+// checkNames refuses what a package's folder holds beside the package, and files
+// that have a second name elsewhere.
+func (p *Plane) checkNames(pkg *archive.Package, top string) error {
+	folders := []string{"."}
+	for len(folders) > 0 {
+		folder := folders[len(folders)-1]
+		folders = folders[:len(folders)-1]
+		list, err := p.dir.ReadDir(join(top, folder))
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			name := join(folder, e.Name)
+			info, err := p.dir.Stat(join(top, name))
+			if err != nil {
+				return err
+			}
+			want, err := pkg.Stat(name)
+			switch {
+			case err != nil:
+				return mismatch(join(top, name), "is no part of the package")
+			case want.Folder != info.Mode.IsDir() || !want.Folder && !info.Mode.IsRegular():
+				return mismatch(join(top, name), "is not what was installed")
+			case want.Folder:
+				folders = append(folders, name)
+			case info.Nlink != 1:
+				return mismatch(join(top, name), "has a second name: somebody else may write to it")
+			}
+		}
+	}
+	return nil
+}
+
+func join(folder, name string) string {
+	if folder == "." {
+		return name
+	}
+	if name == "." {
+		return folder
+	}
+	return folder + "/" + name
+}

@@ -1,0 +1,86 @@
+package plane
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/archive"
+)
+
+func contains(keys []string, key string) bool { return slices.Contains(keys, key) }
+
+// checkKey refuses what is no verifier key.
+func checkKey(key string) error {
+	if strings.Count(key, "+") < 2 {
+		return &RefusedError{CodeNotTrusted, "it is not a verifier key, NAME+HASH+KEY", ""}
+	}
+	return nil
+}
+
+// checkSignature finds out which of the keys signed a package.
+func checkSignature(_ *archive.Package, _ []byte, _ []string) (string, error) {
+	return "", fmt.Errorf("signatures cannot be checked")
+}
+
+// gained are the rights a package has and the one before had not.
+func gained(old, now archive.Manifest) []string {
+	had := archive.Describe(old)
+	var more []string
+	for _, right := range archive.Describe(now) {
+		if !slices.Contains(had, right) {
+			more = append(more, right)
+		}
+	}
+	return more
+}
+
+// checkSigner finds out who signed a package, and whether that will do: "" if
+// nobody did and nobody has to.
+func (c *Change) checkSigner(pkg *archive.Package, o InstallOptions) (string, error) {
+	id := pkg.Manifest.ID
+	before := c.now.Signers[id]
+	if o.Signature == nil {
+		switch {
+		case before != "":
+			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is not signed", id, nameOf(before)), "get its signature, the file ARCHIVE.sig"}
+		case o.RequireSignature:
+			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("the policy wants packages of this plane signed, and %s is not", id), "get its signature, the file ARCHIVE.sig"}
+		}
+		return "", nil
+	}
+	keys := slices.Clone(c.now.Trusted)
+	// If several signed it, the one before counts.
+	slices.SortStableFunc(keys, func(a, b string) int {
+		switch {
+		case a == before && b != before:
+			return -1
+		case b == before && a != before:
+			return 1
+		}
+		return 0
+	})
+	key, err := checkSignature(pkg, o.Signature, keys)
+	if err != nil {
+		return "", err
+	}
+	if before == "" || key == before {
+		return key, nil
+	}
+	if o.RotateSigner != key && o.RotateSigner != nameOf(key) {
+		return "", &RefusedError{
+			CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is signed by %s", id, nameOf(before), nameOf(key)),
+			"if that is as it should be, say so with --rotate-signer " + nameOf(key),
+		}
+	}
+	return key, nil
+}
+
+// nameOf is the part of a verifier key that people compare, NAME+HASH.
+func nameOf(key string) string {
+	parts := strings.SplitN(key, "+", 3)
+	if len(parts) < 3 {
+		return key
+	}
+	return parts[0] + "+" + parts[1]
+}
