@@ -8,15 +8,16 @@ import (
 // Codes of changes that are refused, beside those of package record: they stand
 // in change.refused and in a [RefusedError].
 const (
-	CodePackage      = "package"       // it is not one that can be installed here
-	CodeDependency   = "dependency"    // it needs one that is not there, or that needs it
-	CodeDependents   = "dependents"    // others need it as it is
-	CodeTier         = "tier"          // tiers T0 to T2 are in ho3 before they are in a lower plane
-	CodeDowngrade    = "downgrade"     // an earlier version
-	CodeNotInstalled = "not_installed" // there is nothing to take out
-	CodeNotTrusted   = "not_trusted"   // the token, the signature or its absence
-	CodeNotAccepted  = "not_accepted"  // rights that grow
-	CodeIntegrity    = "integrity"     // the disk is not what governance.jsonl says
+	CodePackage       = "package"        // it is not one that can be installed here
+	CodeDependency    = "dependency"     // it needs one that is not there, or that needs it
+	CodeDependents    = "dependents"     // others need it as it is
+	CodeTier          = "tier"           // tiers T0 to T2 are in ho3 before they are in a lower plane
+	CodeDowngrade     = "downgrade"      // an earlier version
+	CodeNotInstalled  = "not_installed"  // there is nothing to take out
+	CodeNotTrusted    = "not_trusted"    // the token, the signature or its absence
+	CodeSignerUnknown = "signer_unknown" // signed, but by nobody whose signature counts here
+	CodeNotAccepted   = "not_accepted"   // rights that grow
+	CodeIntegrity     = "integrity"      // the disk is not what governance.jsonl says
 )
 
 // A RefusedError says that a change is against the rules and did not happen. It

@@ -17,8 +17,6 @@ import (
 	"github.com/agenthost/agenthost/ledger"
 )
 
-const signatureSuffix = ".sig"
-
 // InstallOptions say how a package is installed.
 type InstallOptions struct {
 	ID               string // the package must have it; empty: any

@@ -229,7 +229,7 @@ func exists(dir *beneath.Dir, name string) bool {
 const storeFolder = "packages_store"
 
 func archiveName(id string) string   { return storeFolder + "/" + id + ".tar.gz" }
-func signatureName(id string) string { return archiveName(id) + signatureSuffix }
+func signatureName(id string) string { return archiveName(id) + archive.SignatureSuffix }
 
 // settleStore puts an archive and its signature in their places.
 func (c *Change) settleStore(m marker, before State, committed bool) error {
@@ -287,8 +287,8 @@ func (c *Change) settleViews(m marker, before State, committed bool) error {
 		if v.name == trustedFile {
 			perm = 0o600
 		}
-		if m.Rebuild {
-			// What stands there may be a link, or a folder.
+		if m.Rebuild && err != nil {
+			// What stands there may be a folder.
 			if err := c.plane.dir.RemoveAll(v.name); err != nil {
 				return err
 			}

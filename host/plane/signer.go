@@ -1,6 +1,7 @@
 package plane
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,15 +13,31 @@ func contains(keys []string, key string) bool { return slices.Contains(keys, key
 
 // checkKey refuses what is no verifier key.
 func checkKey(key string) error {
-	if strings.Count(key, "+") < 2 {
-		return &RefusedError{CodeNotTrusted, "it is not a verifier key, NAME+HASH+KEY", ""}
+	err := archive.CheckKey(key)
+	var bad *archive.KeyError
+	if errors.As(err, &bad) {
+		return &RefusedError{CodeNotTrusted, bad.What, bad.Hint}
 	}
-	return nil
+	return err
 }
 
 // checkSignature finds out which of the keys signed a package.
-func checkSignature(_ *archive.Package, _ []byte, _ []string) (string, error) {
-	return "", fmt.Errorf("signatures cannot be checked")
+func checkSignature(pkg *archive.Package, signature []byte, keys []string) (string, error) {
+	key, err := archive.CheckSignature(pkg, signature, keys)
+	var bad *archive.SignatureError
+	var badKey *archive.KeyError
+	switch {
+	case errors.As(err, &bad):
+		r := &RefusedError{CodeNotTrusted, "the signature of " + pkg.Manifest.ID + ": " + bad.What, bad.Hint}
+		if bad.Signers != nil {
+			r.Code = CodeSignerUnknown
+			r.What += ", but " + strings.Join(bad.Signers, ", ")
+		}
+		return "", r
+	case errors.As(err, &badKey):
+		return "", fmt.Errorf("a key that governance.jsonl has: %w", err)
+	}
+	return key, err
 }
 
 // gained are the rights a package has and the one before had not.
