@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -65,14 +67,37 @@ func (p *Plane) enter(ctx context.Context, by record.Actor) (*Change, error) {
 		return nil, fmt.Errorf("root %s: %w", p.path, err)
 	}
 	if err := beneath.Lock(ctx, lock); err != nil {
-		return nil, errors.Join(fmt.Errorf("waiting for another process that changes the control plane: %w", err), lock.Close())
+		who := "another process"
+		if b, err := durable.Read(p.dir, lockFile, maxHolder); err == nil {
+			if h := session.ReadHolder(b); h != nil {
+				who = h.String()
+			}
+		}
+		return nil, errors.Join(fmt.Errorf("waiting for %s, which changes the control plane: %w", who, err), lock.Close())
 	}
 	return p.entered(lock, by)
+}
+
+// maxHolder bounds what is read of control/lock, in bytes.
+const maxHolder = 4096
+
+// announce says in the lock who holds it, for those who wait. Nothing depends on
+// it, so nothing fails for it and nothing is synced.
+func (c *Change) announce() {
+	if b := session.Announcement(c.plane.opts.Now()); b != nil && c.lock.Truncate(0) == nil {
+		c.lock.WriteAt(b, 0) //nolint:errcheck // who it is is for people
+	}
+}
+
+// withdraw takes back what announce said.
+func (c *Change) withdraw() {
+	c.lock.Truncate(0) //nolint:errcheck // what it says is checked by who reads it
 }
 
 // entered takes the plane up under its lock, which it closes if it fails.
 func (p *Plane) entered(lock *os.File, by record.Actor) (_ *Change, err error) {
 	c := &Change{plane: p, by: by, lock: lock}
+	c.announce()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
@@ -154,6 +179,7 @@ func (c *Change) Close() error {
 		errs = append(errs, c.log.Close())
 	}
 	if c.lock != nil {
+		c.withdraw()
 		errs = append(errs, c.lock.Close())
 	}
 	c.log, c.lock = nil, nil
@@ -187,6 +213,9 @@ func (c *Change) Refuse(kind, subject string, digest ledger.Hash, code, message 
 // refused records why a change is refused, if that is a rule or a finding, and
 // returns it.
 func (c *Change) refused(kind, subject string, digest ledger.Hash, why error) error {
+	if strings.Contains(subject, TokenPrefix) || strings.Contains(subject, "PRIVATE+KEY") {
+		subject = "" // a secret, given in the wrong place
+	}
 	r := record.ChangeRefused{By: c.by, Change: kind, Subject: clip(subject), SHA256: digest}
 	var rule *RefusedError
 	var found *MismatchError

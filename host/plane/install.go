@@ -66,6 +66,9 @@ func (c *Change) install(pkg *archive.Package, path string, o InstallOptions) (O
 	if err := checkPackage(m, i.Plane, o.ID); err != nil {
 		return out, err
 	}
+	if err := c.now.checkID(m.ID); err != nil {
+		return out, err
+	}
 	key, err := c.checkSigner(pkg, o)
 	if err != nil {
 		return out, err

@@ -24,9 +24,15 @@ import (
 func (p *Plane) Package(cache *archive.Cache, i Installed) (*archive.Package, error) {
 	for {
 		pkg, err := p.read(cache, i)
+		if err == nil {
+			if err := p.checkSigned(pkg, i); err != nil {
+				return nil, errors.Join(err, pkg.Close())
+			}
+			return pkg, nil
+		}
 		var wrong *MismatchError
 		if !errors.As(err, &wrong) {
-			return pkg, err
+			return nil, err
 		}
 		// It may be about to be replaced, or a crash may have left it half done.
 		again, settled := p.settled(i)
@@ -61,7 +67,7 @@ func (p *Plane) settled(i Installed) (bool, error) {
 	return true, c.Close()
 }
 
-// read is Package, once.
+// read is Package without the signature, once.
 func (p *Plane) read(cache *archive.Cache, i Installed) (*archive.Package, error) {
 	name := installedName(i.Plane, i.Package.ID)
 	if err := p.checkFolder(name); err != nil {
@@ -115,9 +121,11 @@ func (p *Plane) checkPackage(pkg *archive.Package, name string, i Installed) err
 	if pkg.Digest != i.Package.SHA256 {
 		return mismatch(name, fmt.Sprintf("is not what was installed: its digest is %s, and was %s", pkg.Digest, i.Package.SHA256))
 	}
-	if err := p.checkNames(pkg, name); err != nil {
-		return err
-	}
+	return p.checkNames(pkg, name)
+}
+
+// checkSigned refuses a package whose signature does not count any more.
+func (p *Plane) checkSigned(pkg *archive.Package, i Installed) error {
 	if i.Signer == "" {
 		return nil
 	}

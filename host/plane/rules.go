@@ -50,6 +50,17 @@ func (s State) checkTier(i Installed) error {
 	return nil
 }
 
+// checkID refuses an id that differs from that of an installed package only in the
+// case of its letters: people would take one for the other.
+func (s State) checkID(id string) error {
+	for _, i := range s.Installed {
+		if i.Package.ID != id && strings.EqualFold(i.Package.ID, id) {
+			return &RefusedError{CodePackage, fmt.Sprintf("%s differs from %s, which is installed, only in the case of its letters", id, i.Package.ID), "give it another id"}
+		}
+	}
+	return nil
+}
+
 // with is the state after an installation.
 func (s State) with(i Installed) State {
 	s = s.clone()

@@ -36,11 +36,17 @@ func (c *Change) unpack(pkg *archive.Package, plane string) error {
 			return err
 		}
 	}
+	s := newSyncer()
 	for _, name := range names {
 		c.plane.opts.Step("write " + name)
-		if err := c.write(pkg, name, temp+"/"+name); err != nil {
-			return err
+		f, err := c.write(pkg, name, temp+"/"+name)
+		if err != nil {
+			return errors.Join(err, s.wait())
 		}
+		s.add(f)
+	}
+	if err := s.wait(); err != nil {
+		return err
 	}
 	c.plane.opts.Step("sync " + temp)
 	for _, folder := range slices.Backward(folders) {
@@ -82,21 +88,55 @@ func foldersOf(names []string) []string {
 	return folders
 }
 
-// write writes one file of a package and syncs it.
-func (c *Change) write(pkg *archive.Package, from, to string) error {
+// write writes one file of a package.
+func (c *Change) write(pkg *archive.Package, from, to string) (*os.File, error) {
 	r, err := pkg.Open(from)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f, err := c.plane.dir.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = io.Copy(f, r)
-	if err == nil {
-		err = f.Sync()
+	if _, err := io.Copy(f, r); err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	return errors.Join(err, f.Close())
+	return f, nil
+}
+
+// A syncer syncs and closes files, several at once: each waits for the disk.
+type syncer struct {
+	files chan *os.File
+	errs  chan error
+}
+
+const syncers = 8
+
+func newSyncer() *syncer {
+	s := &syncer{make(chan *os.File), make(chan error, syncers)}
+	for range syncers {
+		go func() {
+			var failed error
+			for f := range s.files {
+				err := f.Sync()
+				failed = errors.Join(failed, err, f.Close())
+			}
+			s.errs <- failed
+		}()
+	}
+	return s
+}
+
+func (s *syncer) add(f *os.File) { s.files <- f }
+
+// wait waits for all that was added. No more can be added then.
+func (s *syncer) wait() error {
+	close(s.files)
+	var failed error
+	for range syncers {
+		failed = errors.Join(failed, <-s.errs)
+	}
+	return failed
 }
 
 // hashOf is the SHA-256 of an open file.

@@ -42,25 +42,54 @@ func (e *InUseError) Error() string {
 	if e.Holder.PID == os.Getpid() {
 		return "this process works on this session already, since " + e.Holder.Since.UTC().Format(time.RFC3339)
 	}
-	return fmt.Sprintf("%v: %s, process %d, since %s", ErrInUse, e.Holder.Program, e.Holder.PID, e.Holder.Since.UTC().Format(time.RFC3339))
+	return fmt.Sprintf("%v: %v", ErrInUse, e.Holder)
+}
+
+// String says who it is.
+func (h *Holder) String() string {
+	return fmt.Sprintf("%s, process %d, since %s", h.Program, h.PID, h.Since.UTC().Format(time.RFC3339))
 }
 
 // Unwrap returns [ErrInUse].
 func (e *InUseError) Unwrap() error { return ErrInUse }
 
-// announce says in the session's folder who holds it, for those who find it
-// locked. Nothing depends on it, so nothing fails for it and nothing is synced.
-func (s *Session) announce() {
+// Announcement is what this process leaves where it holds a lock, to be read with
+// [ReadHolder] by those who find it locked. It is nil where processes cannot be
+// told apart.
+func Announcement(now time.Time) []byte {
 	process, ok := identity(os.Getpid())
 	if !ok {
-		return
+		return nil
 	}
-	h := Holder{PID: os.Getpid(), Program: "agenthost", Since: s.root.opts.Now().UTC(), Process: process}
+	h := Holder{PID: os.Getpid(), Program: "agenthost", Since: now.UTC(), Process: process}
 	if program, err := os.Executable(); err == nil {
 		h.Program = filepath.Base(program)
 	}
 	b, err := json.Marshal(h)
 	if err != nil {
+		return nil
+	}
+	return append(b, '\n')
+}
+
+// ReadHolder reads an announcement. It is nil where that is none, or was left by a
+// process that does not live any more.
+func ReadHolder(announcement []byte) *Holder {
+	var h Holder
+	if err := json.Unmarshal(announcement, &h); err != nil || h.PID <= 0 || h.Program == "" || !utf8.ValidString(h.Program) {
+		return nil
+	}
+	if process, ok := identity(h.PID); !ok || process != h.Process {
+		return nil
+	}
+	return &h
+}
+
+// announce says in the session's folder who holds it, for those who find it
+// locked. Nothing depends on it, so nothing fails for it and nothing is synced.
+func (s *Session) announce() {
+	b := Announcement(s.root.opts.Now())
+	if b == nil {
 		return
 	}
 	temp := durable.Prefix + holderFile
@@ -68,7 +97,7 @@ func (s *Session) announce() {
 	if err != nil {
 		return
 	}
-	_, err = f.Write(append(b, '\n'))
+	_, err = f.Write(b)
 	if closed := f.Close(); err == nil && closed == nil {
 		err = beneath.Rename(s.dir, temp, s.dir, holderFile)
 		s.announced = err == nil
@@ -94,12 +123,5 @@ func (s *Session) inUse() error {
 	if err != nil {
 		return &InUseError{}
 	}
-	var h Holder
-	if err := json.Unmarshal(b, &h); err != nil || h.PID <= 0 || h.Program == "" || !utf8.ValidString(h.Program) {
-		return &InUseError{}
-	}
-	if process, ok := identity(h.PID); !ok || process != h.Process {
-		return &InUseError{}
-	}
-	return &InUseError{Holder: &h}
+	return &InUseError{Holder: ReadHolder(b)}
 }
