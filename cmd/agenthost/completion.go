@@ -197,6 +197,11 @@ func (p *program) values(placeholder string) completion {
 		}
 	case "RIGHT":
 		found.words = [][2]string{{"read", ""}, {"write", ""}, {"execute", ""}}
+	case "ID":
+		for _, id := range p.packageIDs() {
+			found.words = append(found.words, [2]string{id, ""})
+		}
+		found.words = append(found.words, p.values("SESSION").words...)
 	case "SESSION":
 		found.words = [][2]string{{session.Last, "the last one"}}
 		root, err := p.openRoot()
@@ -213,4 +218,19 @@ func (p *program) values(placeholder string) completion {
 		}
 	}
 	return found
+}
+
+// packageIDs are the ids of packages that are installed, none where that is not
+// known.
+func (p *program) packageIDs() []string {
+	root, err := p.openRoot()
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	control, err := openPlane(root)
+	if err != nil || control == nil {
+		return nil
+	}
+	return control.State().Names()
 }

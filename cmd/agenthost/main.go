@@ -69,6 +69,7 @@ func (p *program) commands() []*cli.Command {
 		p.ledgerCommand(),
 		p.packageCommand(),
 		p.policyCommand(),
+		p.traceCommand(),
 		p.cacheCommand(),
 		p.schemaCommand(),
 		p.completionCommand(),

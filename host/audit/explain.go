@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,8 @@ type UnknownError struct {
 }
 
 func (e *UnknownError) Error() string {
-	return fmt.Sprintf("nothing is known here of %s %.200q", strings.ReplaceAll(e.Kind, "_", " "), e.What)
+	kind := map[string]string{KindWorkOrder: "work order", KindPath: "file", KindDigest: "content"}[e.Kind]
+	return fmt.Sprintf("nothing is known here of %s %.200q", cmp.Or(kind, e.Kind), e.What)
 }
 
 // Forms are the ways in which something to explain is written, for people.

@@ -235,15 +235,14 @@ func (q *question) installed(p *ExplainedPackage) {
 // rights are those of an installed package in words, if what lies there is what
 // was installed.
 func (a *Audit) rights(i plane.Installed) ([]string, error) {
-	pkg, err := archive.FromFolder(filepath.Join(a.root.Path(), "planes", i.Plane, "installed", i.Package.ID))
+	manifest, digest, err := archive.DigestFolder(filepath.Join(a.root.Path(), "planes", i.Plane, "installed", i.Package.ID))
 	if err != nil {
 		return nil, err
 	}
-	defer pkg.Close()
-	if pkg.Digest != i.Package.SHA256 {
-		return nil, fmt.Errorf("what is installed is not what was installed: its digest is %v", pkg.Digest)
+	if digest != i.Package.SHA256 {
+		return nil, fmt.Errorf("what lies there is not what was installed: its digest is %v", digest)
 	}
-	return archive.Describe(pkg.Manifest), nil
+	return archive.Describe(manifest), nil
 }
 
 // granted are the rights that the last turn of a session was given, in words.
@@ -275,24 +274,32 @@ func (q *question) granted(plane string, id session.ID) ([]string, error) {
 
 func inWords(granted capability.Grants, withheld []string) []string {
 	words := archive.Describe(archive.Manifest{Entry: &archive.Entry{}, Capabilities: granted})
-	for _, w := range withheld {
-		words = append(words, "does not see "+w+", which the operator withheld")
+	if len(withheld) > 0 {
+		words = append(words, "does not see what the operator withholds: "+strings.Join(withheld, ", "))
 	}
 	return words
 }
 
-// packages are the ids of all packages that the root knows.
+// packages are the ids of all packages that the root knows, with their versions
+// if one was asked for.
 func (q *question) packages() []string {
 	var ids []string
+	_, _, versioned := strings.Cut(q.out.ID, "@")
+	add := func(id, version string) {
+		if versioned {
+			id += "@" + version
+		}
+		ids = append(ids, id)
+	}
 	for _, c := range q.changes {
 		if c.pkg != nil && c.pkg.Version != "" {
-			ids = append(ids, c.pkg.ID)
+			add(c.pkg.ID, c.pkg.Version)
 		}
 	}
 	for n := range q.index.lines {
-		var s struct{ Package struct{ ID string } }
+		var s struct{ Package struct{ ID, Version string } }
 		if json.Unmarshal(q.index.lines[n].facts, &s) == nil {
-			ids = append(ids, s.Package.ID)
+			add(s.Package.ID, s.Package.Version)
 		}
 	}
 	return ids

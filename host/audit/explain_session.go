@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -151,11 +152,14 @@ func (q *question) sessions() []string {
 type ExplainedWorkOrder struct {
 	ID string `json:"id"`
 	// File is planes/ho2/work_orders/ID.json as it is now, if it is there and is
-	// JSON; FileFault why it is not shown.
-	File      json.RawMessage `json:"file,omitempty"`
-	FileFault string          `json:"file_fault,omitempty"`
-	SHA256    ledger.Hash     `json:"sha256,omitzero"` // of that file
-	Turns     []OrderedTurn   `json:"turns"`           // under it, by time
+	// JSON. Order is what it says, unless FileFault says why nothing can run
+	// under it.
+	File      json.RawMessage   `json:"file,omitempty"`
+	FileFault string            `json:"file_fault,omitempty"`
+	Order     *policy.WorkOrder `json:"-"`
+	SHA256    ledger.Hash       `json:"sha256,omitzero"`  // of that file
+	Rights    []string          `json:"rights,omitempty"` // what is granted at most, in words
+	Turns     []OrderedTurn     `json:"turns"`            // under it, by time
 }
 
 // OrderedTurn is a turn under a work order.
@@ -206,20 +210,29 @@ func (q *question) workOrderFile(w *ExplainedWorkOrder) bool {
 		return false
 	}
 	if err == nil && !info.Mode.IsRegular() {
-		err = errors.New("it is no regular file")
+		err = fmt.Errorf("%s is no regular file", name)
 	}
 	var data []byte
 	if err == nil {
 		data, err = readAtMost(dir.OpenRead, name, maxWorkOrder)
 	}
-	if err == nil && !json.Valid(data) {
-		err = errors.New("it is not JSON")
+	if err == nil {
+		w.SHA256 = ledger.Sum(data)
+		if json.Valid(data) {
+			w.File = data
+		}
+		w.Order, err = policy.ParseWorkOrder(name, data)
+	}
+	if err == nil && w.Order.ID != w.ID {
+		err = fmt.Errorf("%s: its id is %q", name, w.Order.ID)
 	}
 	if err != nil {
-		w.FileFault = fmt.Sprintf("%s: %v", name, err)
+		w.Order, w.FileFault = nil, err.Error()
 		return true
 	}
-	w.File, w.SHA256 = data, ledger.Sum(data)
+	if w.Order.Capabilities != nil {
+		w.Rights = inWords(*w.Order.Capabilities, nil)
+	}
 	return true
 }
 
