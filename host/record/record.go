@@ -63,6 +63,7 @@ const (
 	CodeNotAccepted   = "not_accepted"
 	CodeNotTrusted    = "not_trusted"
 	CodeSignerUnknown = "signer_unknown"
+	CodeWorkOrder     = "work_order" // it is not for this package, expired, or has no turn left
 
 	CodeInterrupted = "interrupted"
 	CodeCrash       = "crash"
