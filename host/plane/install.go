@@ -230,7 +230,7 @@ func (c *Change) keep(pkg *archive.Package, path string) (Stored, error) {
 	if again.Digest != pkg.Digest {
 		return stored, changed
 	}
-	return stored, nil
+	return stored, durable.SyncFolder(c.plane.dir, storeFolder)
 }
 
 // kept reports whether packages_store has that very file.
@@ -252,11 +252,6 @@ func (c *Change) kept(s Stored) bool {
 
 // stage makes everything of an installation beside its place.
 func (c *Change) stage(pkg *archive.Package, path string, i *Installed) error {
-	stored, err := c.keep(pkg, path)
-	if err != nil {
-		return err
-	}
-	i.Archive, i.Size = stored.Archive, stored.Size
 	if i.Signature != "" {
 		temp := durable.Temp(signatureName(i.Package.ID))
 		c.plane.opts.Step("write " + temp)
@@ -264,5 +259,10 @@ func (c *Change) stage(pkg *archive.Package, path string, i *Installed) error {
 			return err
 		}
 	}
+	stored, err := c.keep(pkg, path) // syncs the folder
+	if err != nil {
+		return err
+	}
+	i.Archive, i.Size = stored.Archive, stored.Size
 	return c.unpack(pkg, i.Plane)
 }

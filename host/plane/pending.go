@@ -148,8 +148,7 @@ func (c *Change) settleToken(m marker, committed bool) error {
 func (c *Change) place(name string, committed bool) error {
 	temp := durable.Temp(name)
 	if !committed {
-		c.plane.opts.Step("remove " + temp)
-		return remove(c.plane.dir, temp)
+		return c.drop(temp)
 	}
 	c.plane.opts.Step("rename " + temp)
 	if err := durable.Move(c.plane.dir, temp, name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -198,10 +197,10 @@ func (c *Change) vacate(plane, id string) error {
 		return nil
 	}
 	old := aside(plane, id)
-	c.plane.opts.Step("rename " + name)
-	if err := c.plane.dir.RemoveAll(old); err != nil {
+	if err := c.drop(old); err != nil {
 		return err
 	}
+	c.plane.opts.Step("rename " + name)
 	return durable.Move(c.plane.dir, name, old)
 }
 
@@ -213,12 +212,23 @@ func aside(plane, id string) string {
 // sweep removes what a change made beside a package's place.
 func (c *Change) sweep(plane, id string) error {
 	for _, name := range []string{durable.Temp(installedName(plane, id)), aside(plane, id)} {
-		c.plane.opts.Step("remove " + name)
-		if err := c.plane.dir.RemoveAll(name); err != nil {
+		if err := c.drop(name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// drop removes what may be there for good.
+func (c *Change) drop(name string) error {
+	if !exists(c.plane.dir, name) {
+		return nil
+	}
+	c.plane.opts.Step("remove " + name)
+	if err := c.plane.dir.RemoveAll(name); err != nil {
+		return err
+	}
+	return durable.SyncFolder(c.plane.dir, durable.Parent(name))
 }
 
 func exists(dir *beneath.Dir, name string) bool {
@@ -253,13 +263,9 @@ func (c *Change) settleStore(m marker, before State, committed bool) error {
 		names = append(names, signatureName(m.ID))
 	}
 	for _, name := range names {
-		c.plane.opts.Step("remove " + name)
-		if err := remove(c.plane.dir, name); err != nil {
+		if err := c.drop(name); err != nil {
 			return err
 		}
-	}
-	if names != nil {
-		return durable.SyncFolder(c.plane.dir, storeFolder)
 	}
 	return nil
 }
@@ -268,8 +274,7 @@ func (c *Change) settleStore(m marker, before State, committed bool) error {
 // changed by hand stays as it is, and is found by the next change.
 func (c *Change) settleViews(m marker, before State, committed bool) error {
 	for _, v := range views {
-		c.plane.opts.Step("write " + v.name)
-		if err := remove(c.plane.dir, durable.Temp(v.name)); err != nil {
+		if err := c.drop(durable.Temp(v.name)); err != nil {
 			return err
 		}
 		if !committed {
@@ -296,6 +301,7 @@ func (c *Change) settleViews(m marker, before State, committed bool) error {
 				return err
 			}
 		}
+		c.plane.opts.Step("write " + v.name)
 		if err := durable.Replace(c.plane.dir, v.name, want, perm); err != nil {
 			return fmt.Errorf("%s: %w", v.name, err)
 		}

@@ -23,8 +23,9 @@ import (
 type fixture struct {
 	t     *testing.T
 	path  string
-	token string
-	step  func(string)
+	token string       // that counts
+	shown string       // by a rotation
+	step  func(string) // called before each step of what is done next
 }
 
 func somebody() record.Actor { return record.Actor{UID: 1000, User: "somebody"} }
@@ -62,7 +63,11 @@ func (f *fixture) init() {
 // open opens the plane.
 func (f *fixture) open() *Plane {
 	f.t.Helper()
-	root, err := session.OpenRoot(session.Options{Workspace: f.path, Step: f.step, Now: clock()})
+	root, err := session.OpenRoot(session.Options{Workspace: f.path, Now: clock(), Step: func(step string) {
+		if f.step != nil {
+			f.step(step)
+		}
+	}})
 	if err != nil {
 		f.t.Fatal(err)
 	}

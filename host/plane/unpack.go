@@ -54,6 +54,9 @@ func (c *Change) unpack(pkg *archive.Package, plane string) error {
 			return err
 		}
 	}
+	if err := durable.SyncFolder(dir, durable.Parent(temp)); err != nil {
+		return err
+	}
 	c.plane.opts.Step("read " + temp)
 	again, err := archive.FromFolder(filepath.Join(c.plane.path, filepath.FromSlash(temp)))
 	if err != nil {
