@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/agenthost/agenthost/host/archive"
@@ -352,7 +353,7 @@ func (c *Change) Trust(key string) (bool, error) {
 	if err := c.trust(key); err != nil {
 		return false, c.refused(record.KindSignerTrust, key, ledger.Hash{}, err)
 	}
-	if contains(c.now.Trusted, key) {
+	if slices.Contains(c.now.Trusted, key) {
 		return false, nil
 	}
 	return true, c.make(draft{entry: func() (ledger.Body, error) { return record.SignerTrust{By: c.by, Key: key}, nil }})
@@ -371,7 +372,7 @@ func (c *Change) Distrust(key string) (bool, error) {
 	if err := c.ready(); err != nil {
 		return false, c.refused(record.KindSignerDistrust, key, ledger.Hash{}, err)
 	}
-	if !contains(c.now.Trusted, key) {
+	if !slices.Contains(c.now.Trusted, key) {
 		return false, nil
 	}
 	return true, c.make(draft{entry: func() (ledger.Body, error) { return record.SignerDistrust{By: c.by, Key: key}, nil }})

@@ -30,10 +30,10 @@ type InstallOptions struct {
 
 // An Outcome is what became of an installation, or would have.
 type Outcome struct {
-	Installed Installed
-	Same      bool       // it was there, whole: nothing was done
-	Replaces  *Installed // what was there before
-	Gained    []string   // rights it has and the one before had not, in words
+	Installed  Installed
+	Same       bool               // it was there, whole: nothing was done
+	Replaces   *Installed         // what was there before
+	Difference archive.Difference // to that
 }
 
 // Install makes a package active in a plane, in the place of the one of its id
@@ -137,14 +137,15 @@ func (c *Change) compare(out *Outcome, pkg *archive.Package, i *Installed, o Ins
 			out.Same, out.Installed = true, was
 			return nil
 		}
-		out.Gained = gained(old.Manifest, pkg.Manifest)
+		out.Difference = archive.Compare(old.Manifest, pkg.Manifest)
 	case !errors.As(err, &wrong):
 		return err
 	case was.Package != i.Package:
 		// What the one before could is not known any more: all counts as new.
-		out.Gained = gained(archive.Manifest{}, pkg.Manifest)
+		out.Difference = archive.Compare(archive.Manifest{}, pkg.Manifest)
 	}
-	i.Replaces, i.Gained = &was.Package, atMost(out.Gained, 100)
+	gained := out.Difference.Gained
+	i.Replaces, i.Gained = &was.Package, atMost(gained, 100)
 	if archive.CompareVersions(i.Package.Version, was.Package.Version) < 0 {
 		if !o.Force {
 			return &RefusedError{
@@ -154,9 +155,9 @@ func (c *Change) compare(out *Outcome, pkg *archive.Package, i *Installed, o Ins
 		}
 		i.Forced = true
 	}
-	if len(out.Gained) > 0 && !accepted(o.Accept, pkg.Digest) {
+	if len(gained) > 0 && !accepted(o.Accept, pkg.Digest) {
 		return &RefusedError{
-			CodeNotAccepted, fmt.Sprintf("%s %s has rights that %s has not: %s", i.Package.ID, i.Package.Version, was.Package.Version, strings.Join(atMost(out.Gained, 5), "; ")),
+			CodeNotAccepted, fmt.Sprintf("%s %s has rights that %s has not: %s", i.Package.ID, i.Package.Version, was.Package.Version, strings.Join(atMost(gained, 5), "; ")),
 			fmt.Sprintf("read them all with agenthost package diff, then accept them with --accept %.12s", strings.TrimPrefix(pkg.Digest.String(), "sha256:")),
 		}
 	}

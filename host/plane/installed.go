@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/agenthost/agenthost/host/archive"
@@ -129,7 +130,7 @@ func (p *Plane) checkSigned(pkg *archive.Package, i Installed) error {
 	if i.Signer == "" {
 		return nil
 	}
-	if !contains(p.state.Trusted, i.Signer) {
+	if !slices.Contains(p.state.Trusted, i.Signer) {
 		return &RefusedError{
 			CodeNotTrusted, fmt.Sprintf("%s is signed by %s, who is not trusted any more", i.Package.ID, nameOf(i.Signer)),
 			"install a version somebody else signed, or trust the key again",

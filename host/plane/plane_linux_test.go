@@ -263,7 +263,7 @@ func TestLife(t *testing.T) {
 		t.Errorf("got %q, %v, want %q", got, err, want)
 	}
 	s.version, s.files["a.txt"] = "2.0.0", "new"
-	if out := f.install(s, InstallOptions{}); out.Replaces == nil || out.Replaces.Package.Version != "1.0.0" || out.Gained != nil {
+	if out := f.install(s, InstallOptions{}); out.Replaces == nil || out.Replaces.Package.Version != "1.0.0" || out.Difference.Grows() {
 		t.Errorf("upgrade: %+v", out)
 	}
 	f.change(func(c *Change) {

@@ -9,8 +9,6 @@ import (
 	"github.com/agenthost/agenthost/host/archive"
 )
 
-func contains(keys []string, key string) bool { return slices.Contains(keys, key) }
-
 // checkKey refuses what is no verifier key.
 func checkKey(key string) error {
 	err := archive.CheckKey(key)
@@ -38,18 +36,6 @@ func checkSignature(pkg *archive.Package, signature []byte, keys []string) (stri
 		return "", fmt.Errorf("a key that governance.jsonl has: %w", err)
 	}
 	return key, err
-}
-
-// gained are the rights a package has and the one before had not.
-func gained(old, now archive.Manifest) []string {
-	had := archive.Describe(old)
-	var more []string
-	for _, right := range archive.Describe(now) {
-		if !slices.Contains(had, right) {
-			more = append(more, right)
-		}
-	}
-	return more
 }
 
 // checkSigner finds out who signed a package, and whether that will do: "" if
