@@ -111,7 +111,13 @@ type spec struct {
 	files                          map[string]string
 }
 
-// pack makes a library package and its archive.
+// guest is a module that ends at once: (module (memory (export "memory") 1) (func
+// (export "_start"))).
+const guest = "\x00asm\x01\x00\x00\x00" + "\x01\x04\x01\x60\x00\x00" + "\x03\x02\x01\x00" + "\x05\x03\x01\x00\x01" +
+	"\x07\x13\x02\x06memory\x02\x00\x06_start\x00\x00" + "\x0a\x04\x01\x02\x00\x0b"
+
+// pack makes a package and its archive: one that runs if it has rights, else a
+// library.
 func pack(t testing.TB, s spec) (*archive.Package, string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -128,6 +134,8 @@ func pack(t testing.TB, s spec) (*archive.Package, string) {
 		m["dependencies"] = s.needs
 	}
 	if s.read != nil {
+		m["entry"] = map[string]any{"module": "agent.wasm"}
+		write(t, filepath.Join(dir, "agent.wasm"), guest)
 		m["capabilities"] = map[string]any{"read": s.read, "write": []string{}, "execute": []string{}, "forbidden": []string{}}
 	}
 	b, err := json.Marshal(m)
