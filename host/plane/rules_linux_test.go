@@ -183,13 +183,11 @@ func TestUpgrades(t *testing.T) {
 	more.version, more.read = "1.1.0", []string{"docs/*", "secret/*"}
 	p := prepare(t, "", more)
 	digits := strings.TrimPrefix(p.pkg.Digest.String(), "sha256:")
-	refusal := "not_accepted: PKG-T3-A-001 1.1.0 has rights that 1.0.0 has not: " + "reads secret/*" +
-		"; read them all with agenthost package diff, then accept them with --accept " + digits[:12]
 	for _, accept := range []string{"", digits[:11], "sha256:", "000000000000", "sha256:" + digits[:11], digits + "0"} {
 		got := f.refused(more, InstallOptions{Accept: accept})
 		if !strings.HasPrefix(got, "not_accepted: PKG-T3-A-001 1.1.0 has rights that 1.0.0 has not: ") || !strings.Contains(got, "secret/*") ||
 			!strings.HasSuffix(got, "; read them all with agenthost package diff, then accept them with --accept "+digits[:12]) {
-			t.Errorf("got %s, want as %s", got, refusal)
+			t.Errorf("got %s", got)
 		}
 	}
 	out := f.install(more, InstallOptions{Accept: strings.ToUpper(digits[:12])})
