@@ -1,9 +1,11 @@
 package plane
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -122,7 +125,31 @@ func (p *Plane) checkPackage(pkg *archive.Package, name string, i Installed) err
 	if pkg.Digest != i.Package.SHA256 {
 		return mismatch(name, fmt.Sprintf("is not what was installed: its digest is %s, and was %s", pkg.Digest, i.Package.SHA256))
 	}
+	if err := p.checkManifest(pkg, name+"/"+archive.ManifestName); err != nil {
+		return err
+	}
 	return p.checkNames(pkg, name)
+}
+
+// checkManifest refuses a manifest that says the same in another spelling, or has
+// another list of files: both are written anew where a folder is read.
+func (p *Plane) checkManifest(pkg *archive.Package, name string) error {
+	want, err := pkg.Open(archive.ManifestName)
+	if err != nil {
+		return err
+	}
+	b, err := io.ReadAll(want)
+	if err != nil {
+		return err
+	}
+	got, err := durable.Read(p.dir, name, want.Size())
+	if err != nil && !errors.Is(err, durable.ErrNotPlain) {
+		return err
+	}
+	if !bytes.Equal(got, b) {
+		return mismatch(name, "is not spelled as it was installed")
+	}
+	return nil
 }
 
 // checkSigned refuses a package whose signature does not count any more.

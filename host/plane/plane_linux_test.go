@@ -1,6 +1,9 @@
 package plane
 
 import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -309,4 +312,38 @@ func TestToken(t *testing.T) {
 	if err != nil || strings.Contains(string(b), old) || strings.Contains(string(b), TokenPrefix) {
 		t.Error("the ledger knows the token", err)
 	}
+}
+
+// foreign packs a package again, with a manifest in another spelling.
+func foreign(t *testing.T, p *archive.Package) (*archive.Package, string) {
+	t.Helper()
+	r, err := p.Open(archive.ManifestName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	w := tar.NewWriter(z)
+	manifest = append(manifest, '\n')
+	if err := w.WriteHeader(&tar.Header{Name: archive.ManifestName, Mode: 0o644, Size: int64(len(manifest)), Format: tar.FormatUSTAR}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(manifest); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "foreign.tar.gz")
+	write(t, path, b.String())
+	again, err := archive.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { again.Close() })
+	return again, path
 }
