@@ -18,6 +18,9 @@ type timeline struct {
 
 // rows gives the lines for the next entry. Times are since the first entry.
 func (t *timeline) rows(e ledger.Entry) []string {
+	if e.Session == record.GovernanceSession {
+		return []string{change(e)}
+	}
 	if t.began.IsZero() {
 		t.began = e.Time
 	}
