@@ -49,6 +49,9 @@ func OpenCache(dir string) (*Cache, error) {
 // Dir is the folder, as a [Config] takes it.
 func (c *Cache) Dir() string { return c.dir }
 
+// Packages is the part of the cache that keeps packages.
+func (c *Cache) Packages() *archive.Cache { return c.packages }
+
 // OpenPackage is [archive.OpenPath] with the cache.
 func (c *Cache) OpenPackage(path string) (*archive.Package, error) { return c.packages.OpenPath(path) }
 

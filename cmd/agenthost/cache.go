@@ -34,9 +34,11 @@ what is missing is made again.`,
 				Name:      "warm",
 				Usage:     "unpack and compile packages, so that their first run is fast",
 				ArgsUsage: "PKG…",
-				Description: `A PKG is a packed package, a folder with a manifest.json, or a WebAssembly module.
+				Description: `A PKG is a packed package, a folder with a manifest.json, a WebAssembly module, or
+the id of an installed package.
 Compiling a module takes seconds, once: run does it too where it was not done
 before. Nothing of the package is run, and no rights are needed.`,
+				Flags:  []cli.Flag{planeFlag()},
 				Action: p.cacheWarm,
 			},
 			{
@@ -124,7 +126,7 @@ func (p *program) cacheWarm(c *cli.Context) error {
 	defer runner.Close(context.WithoutCancel(c.Context))
 	list := []warmed{}
 	for _, name := range names {
-		w, err := warm(c.Context, cache, runner, name)
+		w, err := p.warm(c, cache, runner, name)
 		if err != nil {
 			return err
 		}
@@ -144,10 +146,10 @@ func (p *program) cacheWarm(c *cli.Context) error {
 }
 
 // warm has the cache keep a package and its module.
-func warm(ctx context.Context, cache *host.Cache, runner *host.Runner, name string) (w warmed, err error) {
-	pkg, err := cache.OpenPackage(name)
+func (p *program) warm(c *cli.Context, cache *host.Cache, runner *host.Runner, name string) (w warmed, err error) {
+	pkg, err := p.namedPackage(c, cache, name)
 	if err != nil {
-		return w, openError(name, err)
+		return w, err
 	}
 	defer pkg.Close()
 	const room = "make room in the cache folder, agenthost cache clean does, or name another one with XDG_CACHE_HOME"
@@ -158,7 +160,7 @@ func warm(ctx context.Context, cache *host.Cache, runner *host.Runner, name stri
 	if pkg.Guest != nil {
 		w.Module = pkg.Guest.Module
 	}
-	w.Compiled, err = runner.Warm(ctx, pkg)
+	w.Compiled, err = runner.Warm(c.Context, pkg.Package)
 	var module *host.ModuleError
 	if errors.As(err, &module) {
 		return w, err

@@ -189,8 +189,15 @@ func (p *program) values(placeholder string) completion {
 	switch placeholder {
 	case "DIR", "FOLDER":
 		found.kind = completeFolders
-	case "FILE", "PKG", "PATH":
+	case "FILE", "PATH":
 		found.kind = completeFiles
+	case "PKG", "PKG-ID":
+		if placeholder == "PKG" {
+			found.kind = completeFiles
+		}
+		for _, id := range p.packageIDs() {
+			found.words = append(found.words, [2]string{id, ""})
+		}
 	case "PLANE":
 		for _, plane := range session.Planes() {
 			found.words = append(found.words, [2]string{plane, ""})

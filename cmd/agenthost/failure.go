@@ -7,6 +7,7 @@ import (
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -59,10 +60,22 @@ func explain(err error) *failure {
 		broken    *ledger.IntegrityError
 		request   *host.RequestError
 		module    *host.ModuleError
+		refused   *plane.RefusedError
+		mismatch  *plane.MismatchError
+		pending   *plane.UnfinishedError
 	)
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &refused):
+		f = &failure{message: refused.What, hint: refused.Hint, code: exitRefused}
+		if refused.Code == plane.CodeIntegrity {
+			f.code = exitIntegrity
+		}
+	case errors.As(err, &mismatch):
+		f = &failure{message: mismatch.Error(), hint: mismatch.Hint, code: exitIntegrity}
+	case errors.As(err, &pending):
+		f = &failure{message: err.Error(), hint: "the next command in this control plane puts them there; make room and the folder writable", code: exitHost}
 	case errors.As(err, &violation):
 		f = &failure{message: violation.Error(), code: exitBlocked}
 		if violation.SmallestGrant != "" {

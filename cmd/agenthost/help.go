@@ -20,8 +20,8 @@ result or JSON, standard error everything else.
 
 Exit statuses: 0 done, 1 the agent failed, 2 the request is wrong and nothing
 was changed, 3 blocked and nothing was published, 4 a record does not verify,
-6 not accepted, 7 a limit ended the turn, 8 the host failed, 130 and 143
-interrupted.
+6 refused: not accepted, not trusted, or against a rule of the control plane, 7 a
+limit ended the turn, 8 the host failed, 130 and 143 interrupted.
 `
 
 // helpText explains the command at the end of path, or the whole program.
@@ -48,8 +48,12 @@ func helpText(app *cli.App, path []*cli.Command) string {
 	}
 	if len(commands) > 0 {
 		b.WriteString("\nCommands:\n")
-		for _, c := range leaves(commands, "") {
-			fmt.Fprintf(&b, "  %-18s %s\n", c[0], c[1])
+		list, width := leaves(commands, ""), 18
+		for _, c := range list {
+			width = max(width, len(c[0]))
+		}
+		for _, c := range list {
+			fmt.Fprintf(&b, "  %-*s %s\n", width, c[0], c[1])
 		}
 	}
 	writeFlags(&b, "Flags", flags)

@@ -68,6 +68,7 @@ func (p *program) commands() []*cli.Command {
 		p.verifyCommand(),
 		p.ledgerCommand(),
 		p.packageCommand(),
+		p.controlCommand(),
 		p.policyCommand(),
 		p.traceCommand(),
 		p.cacheCommand(),

@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -31,19 +30,6 @@ func (p *program) operands(c *cli.Context, least, most int) ([]string, error) {
 func (p *program) noOperands(c *cli.Context) error {
 	_, err := p.operands(c, 0, 0)
 	return err
-}
-
-// openPackage opens the package that is the command's only operand.
-func (p *program) openPackage(c *cli.Context) (*archive.Package, error) {
-	given, err := p.operands(c, 1, 1)
-	if err != nil {
-		return nil, err
-	}
-	pkg, err := archive.OpenPath(given[0])
-	if err != nil {
-		return nil, openError(given[0], err)
-	}
-	return pkg, nil
 }
 
 // workspaceFolder is the folder agents see as "/".

@@ -42,6 +42,7 @@ package had been accepted.`,
 					policyFlag(),
 					&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
 					&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
+					planeFlag(),
 				},
 				Action: p.policyCheck,
 			},
@@ -163,16 +164,16 @@ func (p *program) policyCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	pkg, err := archive.OpenPath(given[0])
+	pkg, err := p.namedPackage(c, nil, given[0])
 	if err != nil {
-		return openError(given[0], err)
+		return err
 	}
 	defer pkg.Close()
 	enforcer, _, _, err := policy.Effective(pkg.Manifest, pol, narrow, scope)
 	if err != nil {
 		return err
 	}
-	v, err := judge(enforcer, pkg, op, given[2:])
+	v, err := judge(enforcer, pkg.Package, op, given[2:])
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host/plane"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -38,14 +41,17 @@ what was pruned can be proved no more. The heads that are printed can be kept.
 Only closed sessions are removed, of these the ones closed longer ago than
 --older-than, and never the --keep newest; at least one of the two is needed.
 Sessions that are open, run, were not finished or cannot be read stay. What was
-published to the workspace is never touched.`,
-		Flags: []cli.Flag{
+published to the workspace is never touched.
+
+In a control plane this needs the admin token, and each removal is recorded in
+ledger/governance.jsonl, with the heads, before it happens.`,
+		Flags: append([]cli.Flag{
 			olderThanFlag("only sessions that were closed"),
 			&cli.StringFlag{Name: "keep", Usage: "leave the `N` closed sessions that were closed last"},
 			&cli.BoolFlag{Name: "published", Usage: "remove what they published under out/ too"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "remove nothing; say what would be"},
 			yesFlag(),
-		},
+		}, tokenFlags()...),
 		Action: p.inRoot(0, 0, p.sessionPrune),
 	}
 }
@@ -129,18 +135,45 @@ func (p *program) sessionPrune(c *cli.Context, root *session.Root, _ []string) e
 			return err
 		}
 	}
-	removed := []pruned{}
+	job := &pruning{root: root, published: published, dry: dry, left: skipped}
+	if !root.Control() || dry || len(chosen) == 0 {
+		return errors.Join(p.prune(c.Context, job, chosen), p.showPruned(job))
+	}
+	pl, err := p.controlPlane(root)
+	if err != nil {
+		return err
+	}
+	return p.changed(c, pl, record.KindSessionPrune, "", func(ch *plane.Change) error {
+		job.change = ch
+		return errors.Join(p.prune(c.Context, job, chosen), p.showPruned(job))
+	})
+}
+
+// A pruning is what session prune does, and what came of it.
+type pruning struct {
+	root           *session.Root
+	change         *plane.Change // of a control plane, where each removal is one; else nil
+	published, dry bool
+	removed        []pruned
+	left           []left
+}
+
+// prune removes the sessions that were chosen.
+func (p *program) prune(ctx context.Context, job *pruning, chosen []session.Summary) error {
 	for _, s := range chosen {
 		p.term.progress("removing %s", s.ID)
-		done, err := root.Prune(c.Context, s.ID, published, dry)
+		if err := job.record(ctx, s); err != nil {
+			return err
+		}
+		done, err := job.root.Prune(ctx, s.ID, job.published, job.dry)
 		switch {
-		case c.Context.Err() != nil:
-			return errors.Join(c.Context.Err(), p.showPruned(removed, skipped, dry))
+		case ctx.Err() != nil:
+			return ctx.Err()
 		case errors.Is(err, session.ErrNotFound): // somebody else removed it
 		case err != nil:
-			skipped = append(skipped, left{string(s.ID), errors.Unwrap(err).Error()})
+			job.left = append(job.left, left{string(s.ID), errors.Unwrap(err).Error()})
 		default:
-			removed = append(removed, pruned{
+			job.removed = append(job.removed, pruned{
 				string(s.ID), s.Plane, s.Changed, s.Turns,
 				head{done.Exec.Size, done.Exec.Root},
 				head{done.Evidence.Size, done.Evidence.Root},
@@ -148,7 +181,24 @@ func (p *program) sessionPrune(c *cli.Context, root *session.Root, _ []string) e
 			})
 		}
 	}
-	return p.showPruned(removed, skipped, dry)
+	return nil
+}
+
+// record says in the ledger of a control plane that a session is removed and how
+// it ended, before it is. One that cannot be removed is none of its business.
+func (j *pruning) record(ctx context.Context, s session.Summary) error {
+	if j.change == nil {
+		return nil
+	}
+	ends, err := j.root.Prune(ctx, s.ID, j.published, true)
+	if err != nil {
+		return nil //nolint:nilerr // the removal says so
+	}
+	return j.change.Prune(record.SessionPrune{
+		SessionID: string(s.ID), Plane: s.Plane, Published: j.published,
+		Exec:     record.EvidenceHead{Size: ends.Exec.Size, Root: ends.Exec.Root},
+		Evidence: record.EvidenceHead{Size: ends.Evidence.Size, Root: ends.Evidence.Root},
+	})
 }
 
 // pruneFlags says how long ago a session must have been closed, and how many are
@@ -188,8 +238,12 @@ func choose(list []session.Summary, age time.Duration, keep int, now time.Time) 
 	return slices.DeleteFunc(closed, func(s session.Summary) bool { return now.Sub(s.Changed) < age }), skipped
 }
 
-func (p *program) showPruned(removed []pruned, skipped []left, dry bool) error {
+func (p *program) showPruned(job *pruning) error {
+	removed, skipped, dry := job.removed, job.left, job.dry
 	if p.json {
+		if removed == nil {
+			removed = []pruned{}
+		}
 		return p.term.value(struct {
 			DryRun bool     `json:"dry_run,omitempty"`
 			Pruned []pruned `json:"pruned"`

@@ -8,9 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,22 +90,6 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	pkg, err := openAgent(cache, c.Args().First())
-	if err != nil {
-		return err
-	}
-	defer pkg.Close()
-	for _, name := range c.StringSlice("library") {
-		lib, err := cache.OpenPackage(name)
-		if err != nil {
-			return openLibraryError(name, err)
-		}
-		defer lib.Close()
-		turn.Libraries = append(turn.Libraries, lib)
-	}
-	if in.plane, err = planeOf(c.String("plane"), pkg.Manifest); err != nil {
-		return err
-	}
 	root, err := p.openRoot()
 	if err != nil {
 		return err
@@ -118,8 +102,26 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err := p.recover(ctx, root); err != nil {
 		return err
 	}
+	from := &sources{root: root, cache: cache}
+	if in.plane, err = planeFor(c, root); err != nil {
+		return err
+	}
+	pkg, err := from.agent(c.Args().First(), in.plane)
+	if err != nil {
+		return err
+	}
+	defer pkg.Close()
+	if pkg.installed != nil {
+		in.plane = pkg.installed.Plane
+	} else if in.plane == "" {
+		in.plane = cmp.Or(pkg.Manifest.Plane, session.Planes()[0])
+	}
+	if turn.Libraries, err = p.librariesOf(c, from, pkg, in.plane); err != nil {
+		return err
+	}
+	defer closeAll(turn.Libraries)
 	if name := c.String("session"); name != "" {
-		if in.session, err = p.continued(ctx, root, name, c.String("plane"), pkg); err != nil {
+		if in.session, err = p.continued(ctx, root, name, c.String("plane"), pkg.Package); err != nil {
 			return err
 		}
 		defer in.session.Leave()
@@ -127,33 +129,56 @@ func (p *program) runTurn(c *cli.Context) error {
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
 		return err
 	}
-	if err := p.accept(ctx, pkg, &turn, c.String("accept")); err != nil {
+	if err := p.accept(ctx, pkg.Package, &turn, c.String("accept")); err != nil {
 		return err
 	}
 	turn.Protected = protectedBy(root)
-	return p.runIn(ctx, in, cache, pkg, turn)
+	return p.runIn(ctx, in, cache, pkg.Package, turn)
 }
 
-// openAgent opens the package to run.
-func openAgent(cache *host.Cache, name string) (*archive.Package, error) {
-	pkg, err := cache.OpenPackage(name)
-	if !errors.Is(err, fs.ErrNotExist) || archive.CheckID("PKG", name) != nil {
+// planeFor is the plane to run in as the flags have it: of the session that is
+// continued, or what --plane says; empty if they leave it to the package.
+func planeFor(c *cli.Context, root *session.Root) (string, error) {
+	in := c.String("plane")
+	if name := c.String("session"); name != "" && in == "" {
+		_, in, err := findOpen(root, name)
+		return in, err
+	}
+	return in, checkPlane(in)
+}
+
+// librariesOf opens what the agent depends on: what --library names, and in a
+// control plane what is installed there. An agent that is installed gets the
+// libraries of its plane and no others.
+func (p *program) librariesOf(c *cli.Context, from *sources, pkg named, in string) (libs []*archive.Package, err error) {
+	defer func() {
 		if err != nil {
-			return nil, openError(name, err)
+			closeAll(libs)
+			libs = nil
 		}
-		return pkg, nil
+	}()
+	files := c.StringSlice("library")
+	if len(files) > 0 && pkg.installed != nil {
+		return nil, usageError(fmt.Sprintf("run got --library and %s, which is installed", pkg.Manifest.ID), "leave --library out: an installed package gets its libraries from its plane")
 	}
-	hint := "name the package's file or folder, such as " + name + ".tar.gz"
-	if _, err := os.Stat(name + ".tar.gz"); err == nil {
-		hint = "did you mean " + name + ".tar.gz?"
+	for _, name := range files {
+		lib, err := openFile(from.cache, name)
+		if err != nil {
+			return libs, libraryError(err)
+		}
+		libs = append(libs, lib.Package)
 	}
-	return nil, usageError(name+": no such file or folder, and packages cannot be run by their id: that comes with the control plane", hint)
+	if !from.root.Control() {
+		return libs, nil
+	}
+	installed, err := from.libraries(pkg.Manifest, in, libs)
+	return append(libs, installed...), err
 }
 
-// openLibraryError says that it was a library that could not be opened.
-func openLibraryError(name string, err error) error {
+// libraryError says that it was a library that could not be opened.
+func libraryError(err error) error {
 	var f *failure
-	if err = openError(name, err); errors.As(err, &f) {
+	if errors.As(err, &f) {
 		f.message = "--library " + f.message
 	}
 	return err
@@ -256,20 +281,12 @@ func seedOf(text string) ([]byte, error) {
 	return seed, nil
 }
 
-func planeOf(flag string, m archive.Manifest) (string, error) {
-	plane := flag
-	if plane == "" {
-		plane = m.Plane
+// checkPlane refuses a --plane that is none.
+func checkPlane(in string) error {
+	if in == "" || slices.Contains(session.Planes(), in) {
+		return nil
 	}
-	if plane == "" {
-		plane = session.Planes()[0]
-	}
-	for _, known := range session.Planes() {
-		if plane == known {
-			return plane, nil
-		}
-	}
-	return "", usageError(fmt.Sprintf("--plane %q is not a plane", plane), "one of "+strings.Join(session.Planes(), ", "))
+	return usageError(fmt.Sprintf("--plane %q is not a plane", in), "one of "+strings.Join(session.Planes(), ", "))
 }
 
 func isFolder(path string) bool {
@@ -334,14 +351,11 @@ func (p *program) notAccepted(message, hint string) error {
 
 // checkAccepted refuses a digest that is not the package's.
 func (p *program) checkAccepted(digest string, pkg *archive.Package) error {
+	if err := checkDigits(digest); err != nil {
+		return err
+	}
 	given := strings.TrimPrefix(strings.ToLower(digest), "sha256:")
-	want := strings.TrimPrefix(pkg.Digest.String(), "sha256:")
-	switch {
-	case strings.Trim(given, "0123456789abcdef") != "":
-		return usageError(fmt.Sprintf("--accept %q is not a digest", digest), "give at least 12 digits of the package's digest; agenthost package inspect shows it")
-	case len(given) < 12:
-		return usageError(fmt.Sprintf("--accept %q is too short to name a package", digest), "give at least 12 digits of the package's digest; agenthost package inspect shows it")
-	case !strings.HasPrefix(want, given):
+	if !strings.HasPrefix(strings.TrimPrefix(pkg.Digest.String(), "sha256:"), given) {
 		return p.notAccepted(
 			fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
 			"the package changed since it was looked at: inspect it again before accepting it",

@@ -50,6 +50,31 @@ func (t *terminal) line(format string, args ...any) {
 	t.out([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
 }
 
+// table prints a line for each row on standard output, its columns two spaces
+// apart and as wide as the widest cell.
+func (t *terminal) table(rows [][]string) {
+	var widths []int
+	for _, row := range rows {
+		for n, cell := range row {
+			if n == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[n] = max(widths[n], utf8.RuneCountInString(escape(cell)))
+		}
+	}
+	for _, row := range rows {
+		var b strings.Builder
+		for n, cell := range row {
+			cell = escape(cell)
+			b.WriteString(cell)
+			if n < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", 2+widths[n]-utf8.RuneCountInString(cell)))
+			}
+		}
+		t.out([]byte(b.String() + "\n"))
+	}
+}
+
 // styled prints one line on standard output, in a color where there are colors.
 // Tabs stay; all else is escaped as in any line.
 func (t *terminal) styled(color, line string) {
@@ -111,11 +136,12 @@ func (t *terminal) note(format string, args ...any) {
 }
 
 // failure prints what went wrong and, if anything is known to help, what to do;
-// then the same for further mistakes.
+// then the same for further mistakes. An admin token that stands in them, because
+// it was given in the wrong place, is left out.
 func (t *terminal) failure(f *failure) {
-	t.diagnostic("31", "agenthost:", " "+escape(f.message))
+	t.diagnostic("31", "agenthost:", " "+escape(withoutTokens(f.message)))
 	if f.hint != "" {
-		t.diagnostic("36", "agenthost: hint:", " "+escape(f.hint))
+		t.diagnostic("36", "agenthost: hint:", " "+escape(withoutTokens(f.hint)))
 	}
 	for _, more := range f.also {
 		t.failure(more)

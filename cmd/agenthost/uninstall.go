@@ -1,0 +1,150 @@
+package main
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/plane"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+func (p *program) packageUninstallCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "uninstall",
+		Usage: "take an installed package out of its planes",
+		Description: `Removes every file that was installed, its row of the registry, and its archive in
+packages_store if that is the one that was installed. What was recorded of it
+stays. It is refused while other packages depend on it, and says which.`,
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "id", Usage: "the `PKG-ID` of the package"},
+			&cli.StringFlag{Name: "plane", Usage: "take it out of this `PLANE` only: ho1, ho2 or ho3 (default: of every one it is in)"},
+			&cli.BoolFlag{Name: "keep-archive", Usage: "leave its archive in packages_store"},
+		}, tokenFlags()...),
+		Action: p.inPlane(0, 0, p.packageUninstall),
+	}
+}
+
+func (p *program) packageListCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "list",
+		Usage: "list the packages of the control plane",
+		Description: `What is installed, by id and plane, with the first digits of the digest and who
+signed it; then what is packed in packages_store and not installed.`,
+		Action: p.inPlane(0, 0, p.packageList),
+	}
+}
+
+// uninstalled is an answer of package uninstall --json.
+type uninstalled struct {
+	ID      string      `json:"id"`
+	Version string      `json:"version"`
+	SHA256  ledger.Hash `json:"sha256"`
+	Plane   string      `json:"plane"`
+}
+
+func (p *program) packageUninstall(c *cli.Context, pl controlled, _ []string) error {
+	id := c.String("id")
+	if id == "" {
+		return usageError("package uninstall needs the id of the package", "say --id PKG-ID; agenthost package list shows what is installed")
+	}
+	if err := archive.CheckID("PKG", id); err != nil {
+		return usageError("--id: "+err.Error(), "as PKG-T3-REPORT-001")
+	}
+	if err := checkPlane(c.String("plane")); err != nil {
+		return err
+	}
+	return p.changed(c, pl.Plane, record.KindPackageUninstall, id, func(ch *plane.Change) error {
+		_, stored := ch.State().Stored[id]
+		removed, err := ch.Uninstall(id, c.String("plane"), c.Bool("keep-archive"))
+		if err != nil {
+			return err
+		}
+		_, kept := ch.State().Stored[id]
+		return p.showUninstalled(removed, stored, kept)
+	})
+}
+
+func (p *program) showUninstalled(removed []plane.Installed, stored, kept bool) error {
+	rows := []uninstalled{}
+	for _, i := range removed {
+		rows = append(rows, uninstalled{i.Package.ID, i.Package.Version, i.Package.SHA256, i.Plane})
+		if !p.json {
+			p.term.line("uninstalled %s %s from %s", i.Package.ID, i.Package.Version, i.Plane)
+		}
+	}
+	if p.json {
+		return p.term.value(struct {
+			Uninstalled []uninstalled `json:"uninstalled"`
+			Kept        bool          `json:"archive_kept"`
+		}{rows, kept})
+	}
+	switch id := removed[0].Package.ID; {
+	case kept:
+		p.term.note("%s stays", storeFile(id))
+	case stored:
+		p.term.note("removed %s", storeFile(id))
+	}
+	return nil
+}
+
+// listedPackage is a package in package list --json. Its status is active, or
+// stored if it is packed and not installed; the latter has no plane.
+type listedPackage struct {
+	ID        string      `json:"id"`
+	Name      string      `json:"name,omitempty"`
+	Version   string      `json:"version"`
+	SpecID    string      `json:"spec_id,omitempty"`
+	Tier      string      `json:"tier,omitempty"`
+	Plane     string      `json:"plane,omitempty"`
+	Status    string      `json:"status"`
+	SHA256    ledger.Hash `json:"sha256"`
+	Signer    string      `json:"signer,omitempty"` // a verifier key
+	Installed time.Time   `json:"installed_at,omitzero"`
+}
+
+func (p *program) packageList(_ *cli.Context, pl controlled, _ []string) error {
+	state := pl.State()
+	rows := []listedPackage{}
+	for _, i := range state.Installed {
+		rows = append(rows, listedPackage{
+			i.Package.ID, i.Name, i.Package.Version, i.SpecID, i.Tier, i.Plane, "active", i.Package.SHA256, i.Signer, i.At,
+		})
+	}
+	for _, id := range slices.Sorted(maps.Keys(state.Stored)) {
+		s := state.Stored[id]
+		if !slices.ContainsFunc(state.Installed, func(i plane.Installed) bool { return i.Package == s.Package }) {
+			rows = append(rows, listedPackage{ID: id, Version: s.Package.Version, Status: "stored", SHA256: s.Package.SHA256})
+		}
+	}
+	if p.json {
+		return p.term.value(map[string]any{"packages": rows})
+	}
+	table := [][]string{}
+	for _, r := range rows {
+		table = append(table, []string{r.ID, r.Version, dash(r.Tier), dash(r.Plane), r.Status, short(r.SHA256), signerText(r.Signer)})
+	}
+	p.term.table(table)
+	if len(rows) == 0 {
+		p.term.note("nothing is installed in %s", folderText(pl.root.Path()))
+	}
+	return nil
+}
+
+// dash stands for what a package does not say.
+func dash(s string) string { return cmp.Or(s, "-") }
+
+// signerText is the name of a verifier key, which begins with it.
+func signerText(key string) string {
+	if key == "" {
+		return "not signed"
+	}
+	name, _, _ := strings.Cut(key, "+")
+	return "signed by " + name
+}
