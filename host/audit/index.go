@@ -122,7 +122,7 @@ func (a *Audit) index(ctx context.Context, reading func(done, of int)) (*index, 
 			continue
 		}
 		ix.lines = append(ix.lines, l)
-		if now.Sub(time.Unix(0, l.stamp.ctime)) > settled {
+		if _, ok := kept[l.id]; ok && !slices.Contains(stale, i) || now.Sub(time.Unix(0, l.stamp.ctime)) > settled {
 			keep = append(keep, l)
 		}
 	}
