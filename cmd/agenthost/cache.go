@@ -7,11 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/audit"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -46,8 +48,9 @@ before. Nothing of the package is run, and no rights are needed.`,
 				Usage:     "remove what is in the cache",
 				ArgsUsage: "[PKG…]",
 				Description: `Removes everything, or the packages named and their modules; a PKG is an id, or
-what run takes. What an earlier version or a killed process left goes too. Agents
-that run meanwhile are not disturbed.`,
+what run takes. What an earlier version or a killed process left goes too, and
+where no PKG is named the index that trace keeps of sessions. Agents that run
+meanwhile are not disturbed.`,
 				Flags: []cli.Flag{
 					olderThanFlag("only what was last used"),
 				},
@@ -187,6 +190,11 @@ func (p *program) cacheClean(c *cli.Context) error {
 		return err
 	}
 	done, err := cache.Clean(what)
+	if err == nil && len(names) == 0 {
+		var freed int64
+		freed, err = audit.CleanIndexes(cache.Dir(), func(used time.Time) bool { return what.Unused == 0 || time.Since(used) > what.Unused })
+		done.Bytes += freed
+	}
 	if err != nil {
 		return rootError(err, "make the cache folder writable, or delete it: agenthost cache dir prints its name")
 	}

@@ -253,6 +253,9 @@ func (a *Audit) load() map[session.ID]line {
 		return nil
 	}
 	defer f.Close()
+	if info, err := f.Stat(); err == nil {
+		cache.Used(path, info, a.now())
+	}
 	data, err := io.ReadAll(f)
 	if err != nil {
 		return nil
@@ -345,9 +348,9 @@ func (a *Audit) store(lines []line) {
 }
 
 // CleanIndexes removes from a cache the indexes that drop says by the time they
-// were last written, and returns how many bytes that freed. They are made again
+// were last of use, to the hour, and returns how many bytes that freed. They are made again
 // as they are needed. That there is no cache is no error.
-func CleanIndexes(folder string, drop func(written time.Time) bool) (freed int64, err error) {
+func CleanIndexes(folder string, drop func(used time.Time) bool) (freed int64, err error) {
 	dir := filepath.Join(folder, indexFolder)
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
