@@ -12,6 +12,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/audit"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
@@ -135,6 +137,9 @@ func (p *program) sessionPrune(c *cli.Context, root *session.Root, _ []string) e
 			return err
 		}
 	}
+	if !dry {
+		defer forget(root)
+	}
 	job := &pruning{root: root, published: published, dry: dry, left: skipped}
 	if !root.Control() || dry || len(chosen) == 0 {
 		return errors.Join(p.prune(c.Context, job, chosen), p.showPruned(job))
@@ -199,6 +204,14 @@ func (j *pruning) record(ctx context.Context, s session.Summary) error {
 		Exec:     record.EvidenceHead{Size: ends.Exec.Size, Root: ends.Exec.Root},
 		Evidence: record.EvidenceHead{Size: ends.Evidence.Size, Root: ends.Evidence.Root},
 	})
+}
+
+// forget takes what was removed out of the index that trace keeps. Where that
+// cannot be written the next trace does it.
+func forget(root *session.Root) {
+	if folder, err := host.CacheDir(); err == nil {
+		_ = audit.New(root, nil, folder).Forget()
+	}
 }
 
 // pruneFlags says how long ago a session must have been closed, and how many are

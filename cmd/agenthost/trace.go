@@ -203,6 +203,17 @@ func (p *program) showPackage(e *audit.ExplainedPackage) {
 	some(p, e.Sessions, func(r audit.Run) {
 		p.term.line("  %s  %s  %s  %s  %s  %s", r.Session, r.Plane, r.Version, count(r.Turns, "turn"), strings.TrimSpace(r.Status+" "+r.Code), r.State)
 	})
+	p.showReaders(e.Readers)
+}
+
+func (p *program) showReaders(list []audit.Reader) {
+	if len(list) == 0 {
+		return
+	}
+	p.term.line("its files were read by %s", count(len(list), "session"))
+	some(p, list, func(r audit.Reader) {
+		p.term.line("  %s  %s  %s %s  %s", r.Session, r.Plane, r.Package, r.Version, count(len(r.Files), "file"))
+	})
 }
 
 func (p *program) showInstalled(i audit.InstalledPackage) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -139,12 +140,13 @@ type turnKey struct {
 // lineage follows a content from turn to turn: with onward from those that read
 // it to those that read what these published, else from those that published it
 // to those that published what these read. A content is known by its digest
-// alone, so it may lie under another name, be the module or package that ran, or
-// have gone through the store of the control plane. One without bytes carries
+// alone, so it may lie under another name, be the module or package that ran, be
+// a package whose files are read, or have gone through the store of the control
+// plane. One without bytes carries
 // nothing and connects nothing. Times decide nothing here: a clock that was set
 // back must not hide a turn.
 func (q *question) lineage(start ledger.Hash, onward bool) ([]Step, error) {
-	aliases := q.aliases()
+	aliases, contents := q.aliases(), q.contents()
 	seen := map[ledger.Hash]bool{start: true}
 	steps := map[turnKey]int{}
 	border := []ledger.Hash{start}
@@ -157,8 +159,12 @@ func (q *question) lineage(start ledger.Hash, onward bool) ([]Step, error) {
 			}
 		}
 		for i := 0; i < len(border); i++ {
-			for _, other := range aliases[border[i]] {
-				if !seen[other] {
+			same := aliases[border[i]]
+			if onward {
+				same = append(slices.Clone(same), contents(border[i])...)
+			}
+			for _, other := range same {
+				if !seen[other] && other != emptyContent {
 					seen[other] = true
 					border = append(border, other)
 				}
@@ -228,6 +234,32 @@ func (t turnKey) inputs(found func(ledger.Hash)) {
 		if !f.SHA256.IsZero() {
 			found(f.SHA256)
 		}
+	}
+}
+
+// contents are the files of a package by its digest, if it is installed: who
+// reads a library reads these.
+func (q *question) contents() func(ledger.Hash) []ledger.Hash {
+	installed := map[ledger.Hash]plane.Installed{}
+	if q.audit.plane != nil {
+		for _, i := range q.audit.plane.State().Installed {
+			installed[i.Package.SHA256] = i
+		}
+	}
+	return func(h ledger.Hash) []ledger.Hash {
+		i, ok := installed[h]
+		if !ok {
+			return nil
+		}
+		m, err := q.audit.manifest(i)
+		if err != nil {
+			return nil // what lies there was never what sessions read
+		}
+		var all []ledger.Hash
+		for _, f := range m.Files {
+			all = append(all, f.SHA256)
+		}
+		return all
 	}
 }
 

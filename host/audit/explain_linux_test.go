@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -159,6 +158,23 @@ func TestLineage(t *testing.T) {
 			t.Errorf("got %+v, want the archive", d.Packages)
 		}
 		same(t, "back", brief(w.explain(digits("y")).Digest.Sources), "1 2:1 package module > y", "2 1:1 package module in > made.tar.gz")
+	})
+	t.Run("a library that is installed", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "lib.py"), []byte("poison"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		lib, archived := installable(t, dir), ledger.Sum([]byte("lib.tar.gz"))
+		w := newControl(t, record.PackageInstall{Package: lib, Plane: "ho3", Archive: archived})
+		w.install(dir, lib.ID)
+		w.run(sid(1), as(turn(files("deps:PKG-T0-LIB-001/lib.py=poison", "deps:PKG-T0-LIB-0010/x"), files("y"))))
+		for _, digest := range []ledger.Hash{lib.SHA256, archived} {
+			same(t, "onward", brief(w.explain(digest.String()).Digest.Reached), "1 1:1 deps:PKG-T0-LIB-001/lib.py > y")
+		}
+		p := w.explain(lib.ID).Package
+		if len(p.Readers) != 1 || p.Readers[0].Package != agent.pkg || len(p.Readers[0].Files) != 1 {
+			t.Errorf("read by %+v", p.Readers)
+		}
 	})
 	t.Run("long and wide", func(t *testing.T) {
 		w := newWorld(t)
@@ -322,14 +338,7 @@ func TestExplainWorkOrder(t *testing.T) {
 // A package of a control plane tells all that governance.jsonl says of it.
 func TestExplainPackage(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(`{"schema":"agenthost/package/v1","id":"PKG-T0-LIB-001","version":"0.2.0"}`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, digest, err := archive.DigestFolder(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lib := record.Package{ID: "PKG-T0-LIB-001", Version: "0.2.0", SHA256: digest}
+	lib := installable(t, dir)
 	before := record.Package{ID: "PKG-T0-LIB-001", Version: "0.1.0", SHA256: ledger.Sum([]byte("lib 0.1.0"))}
 	agent := story{pkg: "PKG-T3-A-001", version: "1.0.0", turns: []did{{}}}
 	by, archived := record.Actor{UID: 7, User: "op"}, ledger.Sum([]byte("archive"))
@@ -340,10 +349,9 @@ func TestExplainPackage(t *testing.T) {
 		record.ChangeRefused{By: by, Change: record.KindPackageInstall, Subject: lib.ID, Code: "not_trusted", Message: "no"},
 		record.SessionPrune{By: by, SessionID: "SES-OLD", Plane: "ho1"},
 	)
-	installed := filepath.Join(w.workspace, "planes", "ho3", "installed", lib.ID)
-	w.check(os.MkdirAll(installed, 0o700))
-	manifest, err := os.ReadFile(filepath.Join(dir, "manifest.json"))
-	w.check(err, os.WriteFile(filepath.Join(installed, "manifest.json"), manifest, 0o600))
+	installed := w.install(dir, lib.ID)
+	manifest, err := os.ReadFile(filepath.Join(installed, "manifest.json"))
+	w.check(err)
 	w.run(sid(1), agent)
 	w.run(sid(2), agent)
 

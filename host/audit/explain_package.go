@@ -26,6 +26,7 @@ type ExplainedPackage struct {
 	Stored    *StoredArchive     `json:"stored,omitempty"`
 	History   []Change           `json:"history"`  // in the order of governance.jsonl
 	Sessions  []Run              `json:"sessions"` // that ran it, the newest first
+	Readers   []Reader           `json:"readers"`  // that read files of it, as of a library; the newest first
 	// Rights are what its newest session was granted, in words, where the
 	// package is not installed.
 	Rights []string `json:"rights,omitempty"`
@@ -81,6 +82,13 @@ type Run struct {
 	Turns   int         `json:"turns"`
 	Status  string      `json:"status,omitempty"` // of the last turn
 	Code    string      `json:"code,omitempty"`
+}
+
+// Reader is a session that read files of a package on which its own depends.
+type Reader struct {
+	Package string `json:"package"` // its own
+	Run
+	Files []record.File `json:"files"` // named as ledgers do, deps:PKG-…/x; each content once
 }
 
 // A Change is an entry of governance.jsonl.
@@ -153,7 +161,7 @@ func (c *change) digests() []ledger.Hash {
 
 func (q *question) aboutPackage() error {
 	id, version, _ := strings.Cut(q.out.ID, "@")
-	p := &ExplainedPackage{ID: id, Version: version, Installed: []InstalledPackage{}, History: []Change{}, Sessions: []Run{}}
+	p := &ExplainedPackage{ID: id, Version: version, Installed: []InstalledPackage{}, History: []Change{}, Sessions: []Run{}, Readers: []Reader{}}
 	q.out.Package = p
 	for _, c := range q.changes {
 		ours := c.pkg != nil && c.pkg.ID == id && (version == "" || c.pkg.Version == version || c.pkg.Version == "")
@@ -174,13 +182,43 @@ func (q *question) aboutPackage() error {
 		}
 	}
 	slices.SortStableFunc(p.Sessions, func(a, b Run) int { return b.Opened.Compare(a.Opened) })
-	if len(p.Installed)+len(p.History)+len(p.Sessions) == 0 && p.Stored == nil {
+	if err := q.readers(p); err != nil {
+		return err
+	}
+	if len(p.Installed)+len(p.History)+len(p.Sessions)+len(p.Readers) == 0 && p.Stored == nil {
 		return q.unknown(q.packages())
 	}
 	if len(p.Installed) == 0 && len(p.Sessions) > 0 {
 		newest := p.Sessions[0]
 		p.Rights, _ = q.granted(newest.Plane, newest.Session)
 	}
+	return nil
+}
+
+// readers finds the sessions that read files of the package as of a library. Of
+// which version these were, only their digests tell.
+func (q *question) readers(p *ExplainedPackage) error {
+	lead := "deps:" + p.ID + "/"
+	sessions, err := q.index.beginning("path", lead)
+	if err != nil {
+		return err
+	}
+	for _, s := range sessions {
+		r := Reader{Package: s.Package.ID, Run: s.run(), Files: []record.File{}}
+		seen := map[record.File]bool{}
+		for _, t := range s.Turns {
+			for _, f := range t.Reads {
+				if strings.HasPrefix(f.Path, lead) && !seen[f] {
+					seen[f] = true
+					r.Files = append(r.Files, f)
+				}
+			}
+		}
+		if len(r.Files) > 0 {
+			p.Readers = append(p.Readers, r)
+		}
+	}
+	slices.SortStableFunc(p.Readers, func(a, b Reader) int { return b.Opened.Compare(a.Opened) })
 	return nil
 }
 
@@ -224,25 +262,23 @@ func (q *question) installed(p *ExplainedPackage) {
 			}
 			one.Dependents = append(one.Dependents, need)
 		}
-		var err error
-		if one.Rights, err = q.audit.rights(i); err != nil {
+		if m, err := q.audit.manifest(i); err != nil {
 			one.Fault = err.Error()
+		} else {
+			one.Rights = archive.Describe(m)
 		}
 		p.Installed = append(p.Installed, one)
 	}
 }
 
-// rights are those of an installed package in words, if what lies there is what
-// was installed.
-func (a *Audit) rights(i plane.Installed) ([]string, error) {
-	manifest, digest, err := archive.DigestFolder(filepath.Join(a.root.Path(), "planes", i.Plane, "installed", i.Package.ID))
-	if err != nil {
-		return nil, err
+// manifest is that of an installed package, if what lies there is what was
+// installed.
+func (a *Audit) manifest(i plane.Installed) (archive.Manifest, error) {
+	m, digest, err := archive.DigestFolder(filepath.Join(a.root.Path(), "planes", i.Plane, "installed", i.Package.ID))
+	if err == nil && digest != i.Package.SHA256 {
+		err = fmt.Errorf("what lies there is not what was installed: its digest is %v", digest)
 	}
-	if digest != i.Package.SHA256 {
-		return nil, fmt.Errorf("what lies there is not what was installed: its digest is %v", digest)
-	}
-	return archive.Describe(manifest), nil
+	return m, err
 }
 
 // granted are the rights that the last turn of a session was given, in words.

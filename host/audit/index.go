@@ -131,7 +131,7 @@ func (a *Audit) index(ctx context.Context, reading func(done, of int)) (*index, 
 		changed = slices.ContainsFunc(keep, func(l line) bool { return kept[l.id].stamp != l.stamp || kept[l.id].plane != l.plane })
 	}
 	if changed {
-		a.store(keep)
+		_ = a.store(keep)
 	}
 	return ix, nil
 }
@@ -320,13 +320,16 @@ func parseHead(head string) (l line, ok bool) {
 // store keeps the index for the next time. It is written beside the old one and
 // renamed, so processes that do so at once leave one of theirs. Where it cannot
 // be kept the next question takes longer, and that is all.
-func (a *Audit) store(lines []line) {
-	if a.cache == "" || cache.Open(a.cache, indexFolder) != nil {
-		return
+func (a *Audit) store(lines []line) error {
+	if a.cache == "" {
+		return nil
+	}
+	if err := cache.Open(a.cache, indexFolder); err != nil {
+		return err
 	}
 	path, root := a.indexPath()
 	_, _ = cache.Sweep(filepath.Dir(path), a.now())
-	_ = cache.Store(path, func(w io.Writer) error {
+	return cache.Store(path, func(w io.Writer) error {
 		sum := sha256.New()
 		out := io.MultiWriter(w, sum)
 		var b bytes.Buffer
@@ -345,6 +348,30 @@ func (a *Audit) store(lines []line) {
 		_, err := fmt.Fprintf(w, "%v\n", ledger.Hash(sum.Sum(nil)))
 		return err
 	})
+}
+
+// Forget takes out of the index what it holds of sessions that are no longer
+// there, so that nothing of them is left. No ledger is read.
+func (a *Audit) Forget() error {
+	kept := a.load()
+	places, err := a.root.All()
+	if err != nil || len(kept) == 0 {
+		return err
+	}
+	var there []line
+	for _, p := range places {
+		if l, ok := kept[p.ID]; ok {
+			there = append(there, l)
+		}
+	}
+	if len(there) == len(kept) {
+		return nil
+	}
+	if err := a.store(there); err != nil {
+		path, _ := a.indexPath()
+		return os.Remove(path)
+	}
+	return nil
 }
 
 // CleanIndexes removes from a cache the indexes that drop says by the time they

@@ -310,6 +310,29 @@ func TestIndexUnreadable(t *testing.T) {
 	}
 }
 
+// Of a session that was removed nothing is left in the index.
+func TestForget(t *testing.T) {
+	w := newWorld(t)
+	w.check(w.audit(w.cache).Forget()) // there is no index
+	w.chain(3)
+	w.opens("no index", 3)
+	w.check(w.audit(w.cache).Forget())
+	w.opens("all are there", 0)
+	w.check(os.RemoveAll(filepath.Dir(w.ledgerDir(sid(1)))))
+	w.check(w.audit(w.cache).Forget())
+	path, _ := w.audit(w.cache).indexPath()
+	data, err := os.ReadFile(path)
+	if err != nil || bytes.Contains(data, []byte(sid(1))) || len(w.audit(w.cache).load()) != 2 {
+		t.Errorf("the index is\n%s %v", data, err)
+	}
+	w.opens("the others are kept", 0)
+	w.check(os.RemoveAll(filepath.Dir(w.ledgerDir(sid(0)))), os.RemoveAll(filepath.Dir(w.ledgerDir(sid(2)))))
+	w.check(w.audit(w.cache).Forget())
+	if got := w.audit(w.cache).load(); len(got) != 0 {
+		t.Errorf("left %v", got)
+	}
+}
+
 // Indexes are removed by age, and all else stays.
 func TestCleanIndexes(t *testing.T) {
 	w := newWorld(t)

@@ -27,9 +27,21 @@ func (ix *index) session(n int) (*Session, error) {
 // its spelling has: who asks looks again. A name in quotes cannot stand within
 // another, in which each quote has a backslash in front.
 func (ix *index) mention(member, value string) ([]*Session, error) {
+	return ix.search(member, value, true)
+}
+
+// beginning is mention of all values that begin so.
+func (ix *index) beginning(member, lead string) ([]*Session, error) {
+	return ix.search(member, lead, false)
+}
+
+func (ix *index) search(member, value string, whole bool) ([]*Session, error) {
 	text, err := encode(value)
 	if err != nil {
 		return nil, err
+	}
+	if !whole {
+		text = bytes.TrimSuffix(text, []byte(`"`))
 	}
 	needle := append([]byte(`"`+member+`":`), text...)
 	var found []*Session

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
@@ -186,6 +187,29 @@ func (d did) entries(seq int) []ledger.Body {
 		bodies = append(bodies, end)
 	}
 	return bodies
+}
+
+// installable writes the manifest of a library into a folder, packs it, and tells
+// what package that is.
+func installable(t *testing.T, dir string) record.Package {
+	t.Helper()
+	text := `{"schema":"agenthost/package/v1","id":"PKG-T0-LIB-001","version":"0.2.0"}`
+	if err := os.WriteFile(filepath.Join(dir, "manifest.json"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m, digest, err := archive.DigestFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record.Package{ID: m.ID, Version: m.Version, SHA256: digest}
+}
+
+// install puts the files of a folder where those of an installed package lie.
+func (w *world) install(dir, id string) string {
+	w.t.Helper()
+	to := filepath.Join(w.workspace, "planes", "ho3", "installed", id)
+	w.check(os.MkdirAll(filepath.Dir(to), 0o700), os.CopyFS(to, os.DirFS(dir)))
+	return to
 }
 
 // audit is one that takes ledgers as settled that were just written.
