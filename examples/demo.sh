@@ -53,7 +53,17 @@ run 0 run "$demo/report.tar.gz" -o "$demo/out" --query '{"title":"The documents 
 echo
 sed 's/^/  /' "$demo/out/report.md"
 
-say "4. A library of tier T0 says what a piece of work began with. It holds no file: the host hashes."
+say "4. A library of tier T0 says what a piece of work began with. It holds no file: the host hashes. The work order lets it read two."
+orders="$AGENTHOST_ROOT/planes/ho2/work_orders"
+mkdir -p "$orders"
+cat >"$orders/WO-7.json" <<'END'
+{
+  "schema": "agenthost/work_order/v1", "id": "WO-7", "packages": ["PKG-T0-EVIDENCE-001"],
+  "capabilities": {"read": ["README.md", "LICENSE"]}, "turns": 1
+}
+END
+echo "$ cat $orders/WO-7.json"
+cat "$orders/WO-7.json"
 run 0 run "$demo/evidence" --work-order WO-7 --input README.md --query '{"input":{"b":2,"a":1.0},"files":["LICENSE"]}'
 echo "$ sha256sum LICENSE"
 sha256sum LICENSE

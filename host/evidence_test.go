@@ -22,7 +22,7 @@ func TestCollectedEvidence(t *testing.T) {
 	s := b.open(p, a)
 	defer s.Leave()
 	r := &run{Prepared: p, session: s}
-	if err := r.open(); err != nil {
+	if err := r.open(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	e, err := r.execute(t.Context())

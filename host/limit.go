@@ -9,7 +9,10 @@ import (
 )
 
 // bounds are the limits of a turn, and those it asked for.
-type bounds struct{ limits, asked archive.Limits }
+type bounds struct {
+	limits, asked archive.Limits
+	expires       string // the work order that expires at the limit of time; may be empty
+}
 
 // hint says how a limit is raised.
 func (b bounds) hint(name string) string {
@@ -17,6 +20,8 @@ func (b bounds) hint(name string) string {
 	switch {
 	case !ok:
 		return "nothing was published; this is a ceiling of the host: the agent must do with less"
+	case name == record.LimitTime && b.expires != "":
+		return fmt.Sprintf("nothing was published; work order %s expired, and no turn of it runs longer", b.expires)
 	case has < asked:
 		return fmt.Sprintf("nothing was published; the operator's policy or the host's ceiling holds limits.%s there, the package asks for more", name)
 	}

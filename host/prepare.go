@@ -35,11 +35,16 @@ type Turn struct {
 
 	Libraries []*archive.Package // the packages this one depends on, and those they do
 
-	WorkOrder string
 	Policy    *policy.Policy // nil means the built-in one
-	Narrow    policy.Narrow  // what this run takes away
+	Narrow    policy.Narrow  // what this run takes away, and its work order
 	Accepted  string         // how the package was accepted, for the ledger
 	Protected []string       // folders of the host no guest may see, such as its own root
+
+	// Claim makes a turn of Narrow.WorkOrder count, for good, or says why it may
+	// not begin. It is called when nothing else stands in the turn's way, right
+	// before it begins, with its session and number; a turn that then does not
+	// begin has counted all the same. It must be set where there is a work order.
+	Claim func(ctx context.Context, session string, turn int) error
 
 	AsOf   time.Time // zero means the time of the turn, cut to milliseconds
 	Strict bool      // hidden opens and undeclared reads are violations
@@ -76,7 +81,7 @@ type Prepared struct {
 // Prepare checks a turn of pkg: the rights, the declared inputs and outputs, the
 // limits, the module, which it compiles if it must. Nothing of a session exists
 // before. Errors are a *[RequestError], a *[gate.InputError] as one, a
-// *[policy.Error], [policy.ErrNotAccepted], a *[capability.GrantError], a
+// *[policy.Error], [policy.ErrNotAccepted], a *[policy.WorkOrderError], a *[capability.GrantError], a
 // *[archive.PackageError], a *[ModuleError], or an error of the host.
 func (r *Runner) Prepare(ctx context.Context, pkg *archive.Package, turn Turn) (*Prepared, error) {
 	if pkg.Manifest.Entry == nil {
@@ -91,6 +96,11 @@ func (r *Runner) Prepare(ctx context.Context, pkg *archive.Package, turn Turn) (
 			return nil, err
 		}
 		turn.Policy = builtin
+	}
+	if order := turn.Narrow.WorkOrder; order != nil {
+		if err := order.Check(pkg.Manifest.ID, pkg.Digest, r.cfg.Now()); err != nil {
+			return nil, err
+		}
 	}
 	p := &Prepared{runner: r, pkg: pkg, turn: turn}
 	if err := p.prepare(ctx); err != nil {
@@ -149,9 +159,12 @@ func checkRequest(t *Turn) error {
 	if y := t.AsOf.UTC().Year(); !t.AsOf.IsZero() && (y < 1970 || y > 2261) {
 		return &RequestError{fmt.Sprintf("no guest has a clock that shows the year %d", y), "name a time from 1970 to 2261"}
 	}
-	if t.WorkOrder != "" {
-		if err := archive.CheckID("WO", t.WorkOrder); err != nil {
-			return &RequestError{fmt.Sprintf("the work order %.120q is not an id", t.WorkOrder), "say WO- and up to 100 letters, digits and hyphens"}
+	if order := t.Narrow.WorkOrder; order != nil {
+		if err := archive.CheckID("WO", order.ID); err != nil {
+			return &RequestError{fmt.Sprintf("the work order %.120q is not an id", order.ID), "say WO- and up to 100 letters, digits and hyphens"}
+		}
+		if t.Claim == nil {
+			return &RequestError{"nothing counts the turns of work order " + order.ID, "set Turn.Claim"}
 		}
 	}
 	return nil
@@ -371,7 +384,7 @@ func (p *Prepared) standardInput(header []byte) []byte {
 // request is the header of the turn.
 func (p *Prepared) request(session string, turn int, asOf time.Time) abi.Request {
 	h := abi.Request{
-		ABI: abi.Version, SessionID: session, TurnNumber: turn, WorkOrderID: p.turn.WorkOrder,
+		ABI: abi.Version, SessionID: session, TurnNumber: turn, WorkOrderID: p.workOrder(),
 		ContextAsOf: asOf.UTC().Format(abi.TimeFormat), Query: p.query(),
 	}
 	for _, in := range p.inputs {
@@ -381,6 +394,14 @@ func (p *Prepared) request(session string, turn int, asOf time.Time) abi.Request
 		h.DeclaredOutputs = append(h.DeclaredOutputs, abi.Output{Path: o.Path, Role: o.Role})
 	}
 	return h
+}
+
+// workOrder is the id of the work order, empty if there is none.
+func (p *Prepared) workOrder() string {
+	if order := p.turn.Narrow.WorkOrder; order != nil {
+		return order.ID
+	}
+	return ""
 }
 
 // guestRights are the rights of the turn as the guest is told.

@@ -36,7 +36,7 @@ func TestRefusals(t *testing.T) {
 		},
 		{"prompt not UTF-8", "the prompt is not UTF-8", "write it as UTF-8 text", ask{turn: Turn{Prompt: "\xff"}}},
 		{"argument with NUL", `argument "a\x00b" cannot be passed to a guest`, "arguments are UTF-8 without NUL", ask{turn: Turn{Args: []string{"a\x00b"}}}},
-		{"work order", "", "say WO- and up to 100 letters, digits and hyphens", ask{turn: Turn{WorkOrder: "../x"}}},
+		{"work order", "", "say WO- and up to 100 letters, digits and hyphens", ask{turn: Turn{Narrow: policy.Narrow{WorkOrder: &policy.WorkOrder{ID: "../x"}}}}},
 		{"far future", "no guest has a clock that shows the year 3000", "name a time from 1970 to 2261", ask{turn: Turn{AsOf: time.Date(3000, 1, 1, 0, 0, 0, 0, time.UTC)}}},
 		{"output pattern", `output "reports/[" has a [ without its ]`, `write \[ for the character itself`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "reports/[", Role: "r"}}}}},
 		{"output not granted", `output "docs/x.md" may not be written (no grant of write)`, `grant it: write: ["docs/x.md"]; or let the agent write to out/`, ask{manifest: readDocs, turn: Turn{Outputs: []archive.Output{{Path: "docs/x.md", Role: "r"}}}}},

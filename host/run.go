@@ -47,6 +47,7 @@ type run struct {
 	header    []byte // for the guest
 	stdin     []byte
 	rights    []byte // for the guest
+	expires   string // the work order that expires before any other limit of time
 	result    Result
 }
 
@@ -54,9 +55,10 @@ type run struct {
 //
 // A turn that ends badly is a Result too: nothing of it is published, and the
 // reason is in the ledger. The error is a *[RequestError] if the session is not
-// one of this package and workspace. Any other is of the host, and then it is
-// not known whether the turn ended: recovery finds out when the session is
-// opened again.
+// one of this package and workspace, and a *[ClaimError] if the turn's work order
+// did not let it begin; then the session is as it was. Any other is of the host,
+// and then it is not known whether the turn ended: recovery finds out when the
+// session is opened again.
 func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error) {
 	defer p.Close()
 	r := &run{Prepared: p, session: s}
@@ -68,7 +70,7 @@ func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error)
 			r.published.Close()
 		}
 	}()
-	if err := r.open(); err != nil {
+	if err := r.open(ctx); err != nil {
 		return nil, fmt.Errorf("begin turn: %w", err)
 	}
 	ending, err := r.execute(ctx)
@@ -105,9 +107,10 @@ func (r *run) fits() error {
 	return nil
 }
 
-// open gathers what the turn begins with, makes its staging, and records that it
-// began. What can fail comes before the entry.
-func (r *run) open() (err error) {
+// open gathers what the turn begins with, makes its staging, claims it of its work
+// order, and records that it began. What can fail comes before the claim, or else
+// before the entry.
+func (r *run) open(ctx context.Context) (err error) {
 	now := r.runner.cfg.Now()
 	r.asOf = r.turn.AsOf
 	if r.asOf.IsZero() {
@@ -134,6 +137,10 @@ func (r *run) open() (err error) {
 	}
 	begin, err := r.beginEntry()
 	if err == nil {
+		err = r.claim(ctx)
+	}
+	if err == nil {
+		begin.Limits = recordLimits(r.limits)
 		r.begin, err = r.session.Exec.Append(r.result.Number, begin)
 	}
 	if err == nil {
@@ -156,9 +163,9 @@ func (r *run) beginEntry() (*record.TurnBegin, error) {
 	begin := &record.TurnBegin{
 		RightsSHA256: ledger.Sum(rights), PolicySHA256: r.turn.Policy.SHA256,
 		Granted: r.granted, Withheld: r.withheld, Accepted: r.turn.Accepted,
-		WorkOrder: r.turn.WorkOrder, AsOf: r.asOf.UTC().Format(time.RFC3339Nano),
+		WorkOrder: r.workOrder(), AsOf: r.asOf.UTC().Format(time.RFC3339Nano),
 		Inputs: r.recordInputs(), Outputs: r.recordOutputs(string(r.session.ID)),
-		Limits: recordLimits(r.limits), DryRun: r.turn.DryRun, Strict: r.turn.Strict,
+		DryRun: r.turn.DryRun, Strict: r.turn.Strict,
 	}
 	if query := r.query(); query != nil {
 		if begin.Query, err = r.blob(query); err != nil {
@@ -190,7 +197,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(outer, func() { cancel(errInterrupted) })()
 	limit := time.Duration(r.limits.Time)
-	timer := time.AfterFunc(limit, func() {
+	timer := time.AfterFunc(r.untilExpired(limit), func() {
 		cancel(&gate.Limit{Name: record.LimitTime, Max: limit.Milliseconds()})
 	})
 	defer timer.Stop()
@@ -243,7 +250,7 @@ func (r *run) settle(ctx context.Context, e *ending) error {
 		e.err = context.Cause(ctx)
 	}
 	e.writes = writes
-	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits())})
+	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits()), r.expires})
 	r.result.Calls, r.result.Refused = r.gate.Counts()
 	if r.result.Status == record.StatusOK {
 		for _, p := range problems {

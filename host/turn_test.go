@@ -11,6 +11,7 @@ import (
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
 )
 
 func TestResultKinds(t *testing.T) {
@@ -66,7 +67,7 @@ func TestStdin(t *testing.T) {
 	}{
 		{
 			"request", "",
-			Turn{Query: json.RawMessage(`{ "z": 1, "a": "<&>" }`), WorkOrder: "WO-1"},
+			Turn{Query: json.RawMessage(`{ "z": 1, "a": "<&>" }`), Narrow: policy.Narrow{WorkOrder: anOrder()}, Claim: claimed},
 			`{"abi":1,"session_id":"SID","turn_number":1,"work_order_id":"WO-1","context_as_of":"2026-01-02T03:04:05.678Z",` +
 				`"declared_inputs":[{"path":"docs/a.md","sha256":"sha256:ca978112ca1bbdcafac231b39a23dc4da786eff8147c4e72b9807785afee48bb","size":1},` +
 				`{"path":"docs/b.md","sha256":"sha256:3b64db95cb55c763391c707108489ae18b4112d783300de38e033b4c98c3deaf","size":2}],` +

@@ -57,6 +57,7 @@ func explain(err error) *failure {
 		manifest  *archive.ManifestError
 		pkg       *archive.PackageError
 		rule      *policy.Error
+		order     *policy.WorkOrderError
 		broken    *ledger.IntegrityError
 		request   *host.RequestError
 		module    *host.ModuleError
@@ -102,6 +103,8 @@ func explain(err error) *failure {
 		f = &failure{message: grant.Error(), hint: grant.Hint, code: exitUsage}
 	case errors.As(err, &broken):
 		f = &failure{message: err.Error(), hint: "the entries before it are intact; do not trust what comes after", code: exitIntegrity}
+	case errors.As(err, &order):
+		f = &failure{message: order.Error(), hint: order.Hint, code: exitRefused}
 	case errors.Is(err, policy.ErrNotAccepted):
 		f = &failure{message: err.Error(), hint: "accept it with --accept DIGEST, or run it with --without execute", code: exitRefused}
 	default:

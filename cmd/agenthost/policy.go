@@ -43,6 +43,7 @@ package had been accepted.`,
 					&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
 					&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
 					planeFlag(),
+					workOrderFlag("judge as under"),
 				},
 				Action: p.policyCheck,
 			},
@@ -169,6 +170,9 @@ func (p *program) policyCheck(c *cli.Context) error {
 		return err
 	}
 	defer pkg.Close()
+	if narrow.WorkOrder, err = p.workOrderOf(c, pkg.Package); err != nil {
+		return err
+	}
 	enforcer, _, _, err := policy.Effective(pkg.Manifest, pol, narrow, scope)
 	if err != nil {
 		return err

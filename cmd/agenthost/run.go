@@ -50,7 +50,7 @@ which something happened last.`,
 			&cli.BoolFlag{Name: "open", Usage: "leave the new session open, so that --session can continue it"},
 			&cli.StringFlag{Name: "session", Usage: "run the next turn of this open `SESSION`, and leave it open"},
 			&cli.StringFlag{Name: "plane", Usage: "the `PLANE` to run in: ho1, ho2 or ho3 (default: the manifest's, else ho1)"},
-			&cli.StringFlag{Name: "work-order", Usage: "the work order `ID` the turn belongs to, WO-…"},
+			workOrderFlag("run under"),
 			policyFlag(),
 			&cli.StringFlag{Name: "accept", Usage: "accept the package with this `DIGEST` (12 digits are enough) for what leaves the root"},
 			&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
@@ -129,6 +129,9 @@ func (p *program) runTurn(c *cli.Context) error {
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
 		return err
 	}
+	if turn.Narrow.WorkOrder, turn.Claim, err = p.workOrder(root, c.String("work-order"), pkg.Package); err != nil {
+		return p.notOrdered(err)
+	}
 	if err := p.accept(ctx, pkg.Package, &turn, c.String("accept")); err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func (p *program) turnOf(c *cli.Context) (host.Turn, error) {
 	}
 	t := host.Turn{
 		Workspace: p.workspaceFolder(), Prompt: c.String("prompt"), Args: p.rest, Inputs: c.StringSlice("input"),
-		WorkOrder: c.String("work-order"), Narrow: narrow, Strict: c.Bool("strict"), DryRun: c.Bool("dry-run"),
+		Narrow: narrow, Strict: c.Bool("strict"), DryRun: c.Bool("dry-run"),
 	}
 	if len(t.Inputs) == 0 {
 		t.Inputs = nil
@@ -339,10 +342,15 @@ func (p *program) accept(ctx context.Context, pkg *archive.Package, turn *host.T
 
 // notAccepted refuses the package.
 func (p *program) notAccepted(message, hint string) error {
+	return p.refuse(record.CodeNotAccepted, message, hint)
+}
+
+// refuse says that no turn was run because somebody does not allow it.
+func (p *program) refuse(code, message, hint string) error {
 	f := &failure{message: message, hint: hint, code: exitRefused}
 	if p.json {
 		return p.envelope(host.Envelope{
-			Status: record.StatusRefused, Code: record.CodeNotAccepted, Published: []host.Published{},
+			Status: record.StatusRefused, Code: code, Published: []host.Published{},
 			Error: &host.EnvelopeError{Message: f.message, Hint: f.hint},
 		}, f)
 	}
@@ -402,6 +410,10 @@ func (p *program) runIn(ctx context.Context, in place, cache *host.Cache, pkg *a
 	}
 	result, err := prepared.Run(ctx, s)
 	guest.Close()
+	var unclaimed *host.ClaimError
+	if errors.As(err, &unclaimed) {
+		return cmp.Or(p.notOrdered(workOrderError(in.root, unclaimed.Err)), rootError(in.leave(s), notRun))
+	}
 	if err != nil {
 		return p.notEnded(s, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/urfave/cli/v2"
@@ -22,12 +23,12 @@ func (p *program) schemaCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "schema",
 		Usage:     "print the JSON Schema of a document",
-		ArgsUsage: "manifest|policy|envelope|entry",
-		Description: `manifest is a package's manifest.json, policy the operator's policy file, envelope
-what run --json prints, entry a line of a ledger. The schemas are made from the
-types the program itself reads and writes; an editor can use them. They know
-shapes, not everything: package pack and policy show check a manifest and a policy
-whole.`,
+		ArgsUsage: "manifest|policy|work_order|envelope|entry",
+		Description: `manifest is a package's manifest.json, policy the operator's policy file, work_order
+a file of planes/ho2/work_orders, envelope what run --json prints, entry a line of a
+ledger. The schemas are made from the types the program itself reads and writes; an
+editor can use them. They know shapes, not everything: package pack and policy show
+check a manifest and a policy whole, policy check --work-order a work order.`,
 		Action: p.schema,
 	}
 }
@@ -38,10 +39,11 @@ func (p *program) schema(c *cli.Context) error {
 		return err
 	}
 	schemas := map[string]func() (*jsonschema.Schema, error){
-		"manifest": manifestSchema,
-		"policy":   policySchema,
-		"envelope": envelopeSchema,
-		"entry":    entrySchema,
+		"manifest":   manifestSchema,
+		"policy":     policySchema,
+		"work_order": workOrderSchema,
+		"envelope":   envelopeSchema,
+		"entry":      entrySchema,
 	}
 	makeSchema, ok := schemas[given[0]]
 	if !ok {
@@ -91,6 +93,22 @@ func policySchema() (*jsonschema.Schema, error) {
 	}
 	requires.AdditionalProperties = &jsonschema.Schema{Not: &jsonschema.Schema{}}
 	s.Properties["$schema"] = &jsonschema.Schema{Type: "string"}
+	return s, nil
+}
+
+func workOrderSchema() (*jsonschema.Schema, error) {
+	s, err := schemaOf(reflect.TypeFor[policy.WorkOrder]())
+	if err != nil {
+		return nil, err
+	}
+	withoutNull(s)
+	s.Title = "agenthost work order"
+	constant(s.Properties["schema"], policy.WorkOrderSchema)
+	s.Properties["$schema"] = &jsonschema.Schema{Type: "string"}
+	s.Properties["id"].Pattern = `^WO-[A-Za-z0-9-]{1,100}$`
+	least, one := 1.0, 1
+	s.Properties["packages"].MinItems = &one
+	s.Properties["turns"].Minimum = &least
 	return s, nil
 }
 
@@ -202,6 +220,8 @@ func schemaOf(t reflect.Type) (*jsonschema.Schema, error) {
 	s, err := jsonschema.ForType(t, &jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
 		reflect.TypeFor[ledger.Hash]():       digest,
 		reflect.TypeFor[policy.Acceptance](): {Type: "string", Pattern: "^PKG-[A-Za-z0-9-]{1,100}@sha256:[0-9a-f]{64}$"},
+		reflect.TypeFor[policy.Named]():      {Type: "string", Pattern: "^PKG-[A-Za-z0-9-]{1,100}(@sha256:[0-9a-f]{64})?$"},
+		reflect.TypeFor[time.Time]():         {Type: "string", Format: "date-time"},
 		reflect.TypeFor[archive.Duration]():  {Type: "string"},
 		reflect.TypeFor[archive.Size](): {AnyOf: []*jsonschema.Schema{
 			{Type: "integer", Minimum: &least},

@@ -20,6 +20,8 @@ import (
 
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/session"
 )
 
 // guestFile is the key under which a script finds what builds the scripted
@@ -56,6 +58,20 @@ func scriptAgent(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(name)), 0o755))
 		ts.Check(os.WriteFile(ts.MkAbs(name), wasm, 0o644))
 	}
+}
+
+// scriptOrder gives a work order that takes nothing away, in a root that may not be
+// there yet.
+func scriptOrder(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: order ID PKG")
+	}
+	root := ts.MkAbs(session.DefaultRoot)
+	folder := filepath.Join(root, "planes", "ho2", "work_orders")
+	ts.Check(os.MkdirAll(folder, 0o700))
+	ts.Check(os.WriteFile(filepath.Join(root, "FORMAT"), []byte(session.FormatFolder), 0o600))
+	order := fmt.Sprintf("{\"schema\": %q, \"id\": %q, \"packages\": [%q]}\n", policy.WorkOrderSchema, args[0], args[1])
+	ts.Check(os.WriteFile(filepath.Join(folder, args[0]+".json"), []byte(order), 0o600))
 }
 
 func scriptDigest(ts *testscript.TestScript, neg bool, args []string) {

@@ -35,6 +35,7 @@ func TestMain(m *testing.M) {
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
 //	build DIR FILE                  builds the agent in that folder of this tree; one in C only where [clang]
 //	documented DIR                  makes the agent of guest-sdk/go's documentation
+//	order ID PKG                    gives a work order for a package in .agenthost
 //	digest VAR FILE         sets VAR to the first 12 digits of a package's digest, and VARALL to all
 //	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
 //	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
@@ -75,6 +76,7 @@ func TestScript(t *testing.T) {
 			"agent":      scriptAgent,
 			"build":      scriptBuild,
 			"documented": scriptDocumented,
+			"order":      scriptOrder,
 			"digest":     scriptDigest,
 			"readme":     scriptReadme,
 			"disk":       scriptDisk,
