@@ -71,6 +71,7 @@ func (p *program) commands() []*cli.Command {
 		p.controlCommand(),
 		p.policyCommand(),
 		p.traceCommand(),
+		p.contextCommand(),
 		p.cacheCommand(),
 		p.schemaCommand(),
 		p.completionCommand(),
