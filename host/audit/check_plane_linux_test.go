@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"os"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// planeSpoilings are those of control planes.
+func planeSpoilings() []spoiling {
+	const at = "planes/ho1/installed/" + tool
+	// as makes another entry of the installed tool.
+	as := func(f *fixture, change func(*record.PackageInstall)) {
+		i := f.installed(tool)
+		change(&i)
+		f.govern(i)
+	}
+	needs := func(id, version string) []record.Dependency { return []record.Dependency{{ID: id, Version: version}} }
+	return []spoiling{
+		{name: "the ledger of the plane is gone", do: func(f *fixture) { f.remove("ledger/governance.jsonl") }},
+		{name: "the folder of the ledger is gone", do: func(f *fixture) { f.remove("ledger") }},
+		{name: "the ledger of the plane is empty", do: func(f *fixture) { f.write("ledger/governance.jsonl", "") }},
+		{name: "a line of the ledger is changed", do: func(f *fixture) { f.swap("ledger/governance.jsonl", `"ho1"`, `"ho2"`) }},
+		{name: "the end of the ledger is cut", do: func(f *fixture) {
+			b := f.read("ledger/governance.jsonl")
+			f.write("ledger/governance.jsonl", string(b[:len(b)-10]))
+		}},
+		{name: "control is changed", do: func(f *fixture) {
+			f.write("control/token", "sha256:"+strings.Repeat("0", 64)+"\n")
+			f.write("control/trusted_keys", "")
+			f.write("control/policy.json", `{"schema": "agenthost/policy/v1", "withold": []}`)
+		}},
+		{name: "control is gone", do: func(f *fixture) { f.remove("control") }},
+		{name: "the registry is changed", do: func(f *fixture) { f.swap(registryPath, "active", "retired") }},
+		{name: "the registry is gone", do: func(f *fixture) { f.remove("registries") }},
+
+		{name: "archives", do: func(f *fixture) {
+			f.swap("packages_store/"+tool+".tar.gz", "\x1f", "\x1e")
+			f.remove("packages_store/" + kept + ".tar.gz")
+			f.write("packages_store/"+lib+".tar.gz.sig", "no signature")
+		}},
+		{name: "the files of a package", do: func(f *fixture) {
+			f.write(at+"/a.txt", "another")
+			f.remove(at + "/docs/b.txt")
+			f.write(at+"/docs/c.txt", "")
+			f.write(at+"/.agenthost/x", "what packing leaves out")
+			f.mkdir(at + "/empty")
+			ok(f.t, os.Link(f.abs(at+"/manifest.json"), f.abs("elsewhere")))
+		}},
+		{name: "a file of a package, and the archive is gone", do: func(f *fixture) {
+			f.remove("packages_store/" + tool + ".tar.gz")
+			f.write(at+"/a.txt", "another")
+		}},
+		{name: "extra files alone", do: func(f *fixture) { f.write(at+"/.agenthost/x", "what packing leaves out") }},
+		{name: "a manifest that is spelled otherwise", do: func(f *fixture) { f.swap(at+"/manifest.json", "{", "{ ") }},
+		{name: "a manifest that says something else", do: func(f *fixture) { f.swap(at+"/manifest.json", "1.1.0", "1.2.0") }},
+		{name: "a manifest and the archive is gone", do: func(f *fixture) {
+			f.remove("packages_store/" + tool + ".tar.gz")
+			f.swap(at+"/manifest.json", "1.1.0", "1.2.0")
+		}},
+		{name: "a manifest that is none, and the archive is gone", do: func(f *fixture) {
+			f.remove("packages_store/" + tool + ".tar.gz")
+			f.write(at+"/manifest.json", "{")
+		}},
+		{name: "a package is gone", do: func(f *fixture) { f.remove(at) }},
+		{name: "links in a package", do: func(f *fixture) {
+			f.link(at + "/a.txt")
+			f.link(at + "/docs")
+			f.fifo("planes/ho3/installed/" + lib + "/a.txt")
+		}},
+		{name: "a package is a link", do: func(f *fixture) { f.link(at) }},
+		{name: "the folder of packages is a link", do: func(f *fixture) { f.link("planes/ho1/installed") }},
+
+		{name: "a dependency is missing", do: func(f *fixture) {
+			as(f, func(i *record.PackageInstall) {
+				i.Dependencies = append(needs("PKG-T0-NONE-001", ">=1.0.0"), needs("PKG-T0-NONE-002", "")...)
+			})
+		}},
+		{name: "a dependency is out of range", do: func(f *fixture) {
+			as(f, func(i *record.PackageInstall) { i.Dependencies = needs(lib, ">=2.0.0") })
+		}},
+		{name: "dependencies in a ring", do: func(f *fixture) {
+			l := f.installed(lib)
+			l.Plane, l.Dependencies = "ho1", needs(tool, "")
+			f.govern(l)
+			ok(f.t, os.CopyFS(f.abs("planes/ho1/installed/"+lib), os.DirFS(f.abs("planes/ho3/installed/"+lib))))
+		}},
+		{name: "signatures", do: func(f *fixture) {
+			as(f, func(i *record.PackageInstall) {
+				_, i.Signer = key(f.t, "alice")
+				i.Signature = "not a signature"
+			})
+		}},
+		{name: "signers", do: func(f *fixture) {
+			as(f, func(i *record.PackageInstall) { f.sign(i) })
+		}},
+		{name: "signatures that the policy requires", do: func(f *fixture) {
+			f.write("control/policy.json", `{"schema": "agenthost/policy/v1", "require_signature": {"ho1": true, "ho3": true}}`)
+			as(f, func(i *record.PackageInstall) { f.sign(i) })
+		}},
+	}
+}
+
+// sign signs an entry with a key that nobody trusts.
+func (f *fixture) sign(i *record.PackageInstall) {
+	f.t.Helper()
+	secret, public := key(f.t, "bob")
+	p := &archive.Package{Manifest: archive.Manifest{ID: i.Package.ID, Version: i.Package.Version}, Digest: i.Package.SHA256}
+	signature, err := archive.Sign(p, secret)
+	ok(f.t, err)
+	i.Signer, i.Signature = public, string(signature)
+}

@@ -1,0 +1,360 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// place is where a session lies.
+type place struct {
+	plane string
+	id    session.ID
+}
+
+func (p place) path() string { return "planes/" + p.plane + "/sessions/" + string(p.id) }
+
+// sessionCheck is what was found of one session.
+type sessionCheck struct {
+	place
+	found     scope
+	as        [2]beneath.Info // of both ledgers, before they were read
+	published []publication   // of all its turns
+	whole     bool            // its record says all that it should
+	used      bool            // a process works on it, as far as anybody had to ask
+}
+
+// publication is a file that a turn published.
+type publication struct {
+	session session.ID
+	turn    int
+	line    int // of its turn.end
+	at      int64
+	record.Publication
+}
+
+// allSessions checks the sessions of all planes. Blind: there may be more.
+func (c *check) allSessions(s *scope, g *governed) (all []*sessionCheck, blind bool) {
+	for _, plane := range session.Planes() {
+		folder := "planes/" + plane + "/sessions"
+		if info, err := c.dir.Stat("planes/" + plane); err != nil || !info.Mode.IsDir() {
+			blind = blind || !errors.Is(err, fs.ErrNotExist)
+			continue // found there
+		}
+		entries, ok := c.folder(s, folder, ours)
+		if _, err := c.dir.Stat(folder); !ok && !errors.Is(err, fs.ErrNotExist) {
+			blind = true
+		}
+		for _, e := range entries {
+			path := folder + "/" + e.Name
+			name, half := strings.CutPrefix(e.Name, newPrefix)
+			id, err := session.ParseID(name)
+			switch {
+			case err == nil && half:
+				if !c.locked(publishLock) {
+					s.add(CodeLeftover, path, "a session that was being made or removed when the process ended")
+				}
+			case err == nil && e.Type.IsDir():
+				all = append(all, &sessionCheck{place: place{plane, id}})
+			case err == nil:
+				s.add(CodeKind, path, "%s is there, where agenthost has the folder of a session", kindOf(e.Type))
+			default:
+				c.orphan(s, path, e.Type)
+			}
+		}
+	}
+	c.each(s, "sessions", len(all), func(i int, s *scope) {
+		all[i] = c.session(all[i].place, g)
+		s.take(&all[i].found)
+	})
+	for _, one := range all {
+		c.sessions[one.place] = one
+	}
+	return all, blind
+}
+
+// session checks one session, unless it was whole before and was not written to
+// since.
+func (c *check) session(p place, g *governed) *sessionCheck {
+	one := &sessionCheck{place: p}
+	for i, file := range []string{record.ExecFile, record.EvidenceFile} {
+		one.as[i], _ = c.dir.Stat(p.path() + "/ledger/" + file) //nolint:errcheck // what is wrong with it is found later
+	}
+	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) {
+		return known
+	}
+	v := &sessionVisit{check: c, one: one, s: &one.found, g: g}
+	v.visit()
+	return one
+}
+
+// sessionVisit is the look at one session.
+type sessionVisit struct {
+	*check
+	one    *sessionCheck
+	s      *scope
+	g      *governed
+	report record.Report
+
+	opened record.SessionOpen
+	blobs  map[ledger.Hash]bool // that the entries name; false: erased
+	torn   map[string]bool      // files of debris that the ledgers note
+	asked  bool
+}
+
+func (v *sessionVisit) path(name string) string { return v.one.path() + "/" + name }
+
+// inUse reports whether a process works on the session. It is asked only where
+// that would excuse something.
+func (v *sessionVisit) inUse() bool {
+	if !v.asked {
+		v.asked, v.one.used = true, v.used(v.one.place)
+	}
+	return v.one.used
+}
+
+func (v *sessionVisit) visit() {
+	s := v.s
+	s.checked.Sessions++
+	entries, ok := v.folder(s, v.one.path(), ours)
+	if !ok {
+		return
+	}
+	hasLedger, staged := false, false
+	for _, e := range entries {
+		switch path := v.path(e.Name); e.Name {
+		case "ledger":
+			hasLedger = true
+		case "staging":
+			staged = true
+		case "blocked": // once it is known which turns there are
+		case "holder", newPrefix + "holder":
+			if !v.inUse() {
+				s.add(CodeLeftover, path, "who worked on the session has ended without taking it away")
+			}
+		default:
+			v.orphan(s, path, e.Type, "ledger", "staging", "blocked", "holder")
+		}
+	}
+	if !hasLedger {
+		s.add(CodeSessionIncomplete, v.one.path(), "it has no folder ledger: a session without both ledgers is invalid")
+		return
+	}
+	v.ledgers()
+	v.unfinished(staged)
+	v.blocked()
+	if v.g.pruned[v.one.id] != nil {
+		s.put(Finding{
+			Code: CodeUnfinishedPrune, Path: v.one.path(), Message: "its removal is recorded, and it is still there",
+			Remedy: fmt.Sprintf("agenthost session prune %s", v.one.id),
+		})
+	}
+}
+
+// ledgers verifies the record.
+func (v *sessionVisit) ledgers() {
+	s := v.s
+	entries, ok := v.folder(s, v.path("ledger"), ours)
+	if !ok {
+		return
+	}
+	there := map[string]bool{}
+	var rest []beneath.Entry
+	for _, e := range entries {
+		switch e.Name {
+		case record.ExecFile, record.EvidenceFile:
+			there[e.Name] = true
+		case record.BlobFolder:
+		default:
+			rest = append(rest, e)
+		}
+	}
+	fit := true
+	for _, file := range []string{record.ExecFile, record.EvidenceFile} {
+		path := v.path("ledger/" + file)
+		if !there[file] {
+			s.add(CodeSessionIncomplete, path, "the file is missing: a session without both ledgers is invalid")
+			fit = false
+		} else if _, ok := v.file(s, path, private); !ok {
+			fit = false
+		}
+	}
+	if !fit {
+		return
+	}
+	v.blobs, v.torn = map[ledger.Hash]bool{}, map[string]bool{}
+	var err error
+	v.report, err = record.ObserveSession(filepath.Join(v.root.Path(), filepath.FromSlash(v.path("ledger"))), v.saw)
+	s.checked.Entries += int(v.report.Exec.Entries + v.report.Evidence.Entries) //nolint:gosec // entries of a file
+	s.checked.Files += 2
+	v.judge(err)
+	v.debris(rest)
+	v.blobFiles()
+}
+
+// judge tells what verifying found.
+func (v *sessionVisit) judge(err error) {
+	s := v.s
+	var bad *ledger.IntegrityError
+	switch {
+	case errors.As(err, &bad):
+		s.put(Finding{Code: CodeLedgerBroken, Path: v.path("ledger/" + filepath.Base(bad.File)), Line: bad.Line, Message: bad.Reason})
+	case err != nil:
+		why := strings.ReplaceAll(plain(err), v.root.Path()+"/", "")
+		s.add(CodeUnreadable, v.path("ledger"), "its record cannot be read: %s", why)
+	case v.report.Session != string(v.one.id):
+		s.put(Finding{Code: CodeSessionMisplaced, Path: v.one.path(), Message: fmt.Sprintf("it is the session %s under another's name", v.report.Session)})
+	case v.opened.Plane != v.one.plane:
+		s.put(Finding{Code: CodeSessionMisplaced, Path: v.one.path(), Message: fmt.Sprintf("it was opened in plane %s, not in %s", v.opened.Plane, v.one.plane)})
+	default:
+		v.one.whole = true
+	}
+	if v.report.Session != string(v.one.id) {
+		v.one.published = nil // it is another's
+	}
+	for file, torn := range map[string]*ledger.IntegrityError{record.ExecFile: v.report.Exec.Torn, record.EvidenceFile: v.report.Evidence.Torn} {
+		if torn != nil && !v.inUse() {
+			s.put(Finding{Code: CodeTorn, Path: v.path("ledger/" + file), Line: torn.Line, Message: torn.Reason})
+		}
+	}
+}
+
+// saw takes what an entry says.
+func (v *sessionVisit) saw(_ string, e ledger.Entry, body ledger.Body) {
+	switch b := body.(type) {
+	case record.SessionOpen:
+		v.opened = b
+		v.blobs[b.Seed] = true
+	case record.TurnBegin:
+		for _, blob := range []*record.Blob{b.Query, b.Args} {
+			if blob != nil {
+				v.blobs[blob.Blob] = true
+			}
+		}
+	case record.Stderr:
+		v.blobs[b.Blob.Blob] = true
+	case record.Erased:
+		v.blobs[b.Blob] = false
+	case record.Recovered:
+		v.torn[b.File] = true
+	case record.TurnEnd:
+		if b.Result != nil {
+			v.blobs[b.Result.Blob] = true
+		}
+		for _, p := range b.Publish {
+			v.one.published = append(v.one.published, publication{v.one.id, e.Turn, int(e.Seq) + 1, e.Time.UnixNano(), p}) //nolint:gosec // a line number
+		}
+	}
+}
+
+// unfinished finds a turn that has not ended although nobody works on it.
+func (v *sessionVisit) unfinished(staged bool) {
+	turn := v.report.Unfinished
+	switch {
+	case turn == 0 && v.report.Uncommitted == 0 && !staged, !v.one.whole && !staged, v.inUse():
+	case turn > 0:
+		v.s.add(CodeUnfinishedTurn, v.one.path(), "turn %d has not ended, and no process works on it", turn)
+	case v.report.Uncommitted > 0:
+		v.s.add(CodeUnfinishedTurn, v.path("ledger/"+record.EvidenceFile), "it has evidence that no turn.end committed: a process died, or %s was cut", record.ExecFile)
+	default:
+		v.s.add(CodeUnfinishedTurn, v.path("staging"), "what a turn staged is still there, and no process works on it")
+	}
+}
+
+// blocked looks at what is kept of turns.
+func (v *sessionVisit) blocked() {
+	entries, _ := v.folder(v.s, v.path("blocked"), ours)
+	for _, e := range entries {
+		path := v.path("blocked/" + e.Name)
+		turn, err := strconv.Atoi(e.Name)
+		switch {
+		case strings.HasPrefix(e.Name, ".gone-"):
+			v.s.add(CodeLeftover, path, "what was kept of a turn and is being discarded")
+		case err != nil, strconv.Itoa(turn) != e.Name, turn < 1, v.one.whole && turn > len(v.report.Turns) && turn != v.report.Unfinished:
+			v.orphan(v.s, path, e.Type)
+		case !e.Type.IsDir():
+			v.s.add(CodeKind, path, "%s is there, where agenthost has a folder", kindOf(e.Type))
+		}
+	}
+}
+
+// debris looks at the other files of a ledger folder.
+func (v *sessionVisit) debris(rest []beneath.Entry) {
+	for _, e := range rest {
+		path := v.path("ledger/" + e.Name)
+		file, _, torn := strings.Cut(e.Name, ".torn-")
+		switch {
+		case torn && v.torn[e.Name] && e.Type.IsRegular():
+		case torn && (file == record.ExecFile || file == record.EvidenceFile) && e.Type.IsRegular():
+			if !v.inUse() {
+				v.s.add(CodeLeftover, path, "debris of a crash that no entry notes")
+			}
+		case strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular():
+			v.temporary(path)
+		default:
+			v.orphan(v.s, path, e.Type, record.ExecFile, record.EvidenceFile, record.BlobFolder)
+		}
+	}
+}
+
+func (v *sessionVisit) temporary(path string) {
+	if !v.inUse() {
+		v.s.add(CodeLeftover, path, "a file that was being written when the process ended")
+	}
+}
+
+// blobFiles looks at the folder of blobs: each one that is named was verified.
+func (v *sessionVisit) blobFiles() {
+	top := v.path("ledger/" + record.BlobFolder)
+	folders, _ := v.folder(v.s, top, private)
+	for _, f := range folders {
+		path := top + "/" + f.Name
+		if !isHex(f.Name, 2) || !f.Type.IsDir() {
+			v.orphan(v.s, path, f.Type)
+			continue
+		}
+		entries, _ := v.folder(v.s, path, private)
+		for _, e := range entries {
+			v.blobFile(path, f.Name, e)
+		}
+	}
+}
+
+func (v *sessionVisit) blobFile(folder, digits string, e beneath.Entry) {
+	path := folder + "/" + e.Name
+	if strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular() {
+		v.temporary(path)
+		return
+	}
+	h, err := ledger.ParseHash("sha256:" + digits + e.Name)
+	if err != nil {
+		v.orphan(v.s, path, e.Type)
+		return
+	}
+	info, ok := v.file(v.s, path, private)
+	if !ok {
+		return
+	}
+	if info.Mode.Perm()&0o200 != 0 {
+		v.s.add(CodeBlobWritable, path, "its mode is %04o: a blob is only read", info.Mode.Perm())
+	}
+	switch wanted, named := v.blobs[h]; {
+	case wanted:
+		v.s.checked.Files++
+	case !v.one.whole, v.inUse(): // what names it may not be written, or not have been read
+	case named:
+		v.s.add(CodeLeftover, path, "the blob is recorded as erased, and is still there")
+	default:
+		v.s.add(CodeLeftover, path, "a blob that no entry names: the process ended before there was one")
+	}
+}
+
+func isHex(s string, n int) bool { return len(s) == n && strings.Trim(s, "0123456789abcdef") == "" }
