@@ -1,6 +1,6 @@
 // Package audit is the read side of a root: it explains what its records say of a
 // package, a session, a work order, a path or a digest, and checks them. It
-// changes nothing in the root, takes no lock, and believes no line of a ledger
+// changes nothing in the root, waits for no lock, and believes no line of a ledger
 // that it has not verified.
 package audit
 

@@ -191,7 +191,7 @@ func (c *check) round(s *scope) {
 	c.packages(s, g)
 	c.planes(s, g)
 	all, blind := c.allSessions(s, g)
-	c.publications(s, all)
+	c.publications(s, g, all)
 	if !blind {
 		c.output(s, g, all)
 	}

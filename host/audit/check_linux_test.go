@@ -286,6 +286,11 @@ func spoilings() []spoiling {
 			f.remove("output/" + sesOne + "/sub/report.md")
 			f.fifo("output/" + sesOpen + "/x")
 		}},
+		{name: "published by a session that was pruned", do: func(f *fixture) {
+			f.govern(record.SessionPrune{By: actor, SessionID: "SES-20260106-gone", Plane: "ho1"})
+			f.write("reports/a.md", "published by it, maybe")
+			f.write("output/"+sesOne+"/sub/report.md", "by nobody")
+		}},
 		{name: "published files of a folder", folder: true, do: func(f *fixture) {
 			f.write("../reports/a.md", "b of two")
 			f.remove("output/" + sesOne)

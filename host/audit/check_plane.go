@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/plane"
@@ -33,6 +34,8 @@ type governed struct {
 	state  plane.State
 	pruned map[session.ID]*record.SessionPrune
 	policy *policy.Policy // that holds for the root; nil if it cannot be read
+
+	lastPrune time.Time
 }
 
 // governance verifies the ledger of a control plane.
@@ -67,10 +70,10 @@ func (c *check) governance(s *scope) *governed {
 		return g
 	}
 	noted := map[string]bool{}
-	state, report, err := plane.Look(c.root, func(_ ledger.Entry, body ledger.Body) {
+	state, report, err := plane.Look(c.root, func(e ledger.Entry, body ledger.Body) {
 		switch b := body.(type) {
 		case record.SessionPrune:
-			g.pruned[session.ID(b.SessionID)] = &b
+			g.pruned[session.ID(b.SessionID)], g.lastPrune = &b, e.Time
 		case record.Recovered:
 			noted[b.File] = true
 		}

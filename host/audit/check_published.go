@@ -13,7 +13,7 @@ import (
 
 // publications compares published files with what is on the disk now. Of a name
 // that was published more than once the newest counts.
-func (c *check) publications(s *scope, all []*sessionCheck) {
+func (c *check) publications(s *scope, g *governed, all []*sessionCheck) {
 	unsettled := c.unsettled()
 	newest := map[string]publication{}
 	last := map[session.ID]int{} // turn that published
@@ -33,7 +33,7 @@ func (c *check) publications(s *scope, all []*sessionCheck) {
 		list = append(list, p)
 	}
 	slices.SortFunc(list, func(a, b publication) int { return strings.Compare(a.Path, b.Path) })
-	c.each(s, "published files", len(list), func(i int, s *scope) { c.publication(s, list[i]) })
+	c.each(s, "published files", len(list), func(i int, s *scope) { c.publication(s, g, list[i]) })
 }
 
 // after reports whether p came after another publication of the same name. Turns
@@ -66,9 +66,11 @@ func (c *check) unsettled() map[session.ID]bool {
 }
 
 // publication compares one published file.
-func (c *check) publication(s *scope, p publication) {
+func (c *check) publication(s *scope, g *governed, p publication) {
 	f, err := c.root.There(p.session, p.Path)
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && strings.HasPrefix(p.Path, outputTop+"/") && c.beingPruned(g, p.session):
+		return
 	case errors.Is(err, fs.ErrNotExist):
 		s.add(CodePublishedMissing, p.Path, "turn %d of %s published it, and it is gone", p.turn, p.session)
 		return
@@ -89,9 +91,27 @@ func (c *check) publication(s *scope, p publication) {
 	case err != nil:
 		s.add(CodeUnreadable, p.Path, "turn %d of %s published it, and it cannot be read: %s", p.turn, p.session, plain(err))
 	case !same:
-		s.add(CodePublishedChanged, p.Path, "it is not what turn %d of %s published: somebody changed it since", p.turn, p.session)
+		or := ""
+		if !strings.HasPrefix(p.Path, outputTop+"/") && c.prunedSince(g, p) {
+			or = ", or a session that was pruned published it anew"
+		}
+		s.add(CodePublishedChanged, p.Path, "it is not what turn %d of %s published: somebody changed it since%s", p.turn, p.session, or)
 	}
 	s.checked.Files++
+}
+
+// beingPruned reports whether what a session published may be gone because
+// somebody prunes it.
+func (c *check) beingPruned(g *governed, id session.ID) bool {
+	p := g.pruned[id]
+	return p != nil && p.Published || c.inUse(id)
+}
+
+// prunedSince reports whether a session was pruned after a publication: nothing is
+// known of what that published to the workspace. Where no plane is controlled it
+// may have been.
+func (c *check) prunedSince(g *governed, p publication) bool {
+	return !c.root.Control() || g.lastPrune.UnixNano() > p.at
 }
 
 // output finds what lies in output/ and was not published by a session.
