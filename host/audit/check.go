@@ -190,7 +190,9 @@ func (c *check) round(s *scope) {
 	c.store(s, g)
 	c.packages(s, g)
 	c.planes(s, g)
-	all, blind := c.allSessions(s, g)
+	a := c.authorization(s)
+	all, blind := c.allSessions(s, g, a)
+	c.authorizedTurns(s, a, all, blind)
 	c.publications(s, g, all)
 	if !blind {
 		c.output(s, g, all)
@@ -226,7 +228,7 @@ func (c *check) each(s *scope, what string, n int, f func(i int, s *scope)) {
 	}
 }
 
-// locked reports whether somebody holds the lock of a file in the root. It is
+// locked reports whether somebody holds the lock of a file or folder. It is
 // asked once a round.
 func (c *check) locked(name string) bool {
 	c.mu.Lock()
@@ -235,7 +237,7 @@ func (c *check) locked(name string) bool {
 	if known {
 		return held
 	}
-	if info, err := c.dir.Stat(name); err == nil && info.Mode.IsRegular() {
+	if info, err := c.dir.Stat(name); err == nil && (info.Mode.IsRegular() || info.Mode.IsDir()) {
 		if f, err := c.dir.OpenFile(name, os.O_RDONLY, 0); err == nil {
 			held, _ = beneath.Locked(f) //nolint:errcheck // what cannot be asked is not held
 			f.Close()

@@ -53,6 +53,13 @@ const (
 	CodeUnfinishedPrune   = "unfinished_prune"
 	CodeBlobWritable      = "blob_writable"
 
+	// Work orders, and snapshots of contexts.
+
+	CodeWorkOrderInvalid = "work_order_invalid"
+	CodeUnclaimedTurn    = "unclaimed_turn"
+	CodeSnapshotMissing  = "snapshot_missing"
+	CodeSnapshotChanged  = "snapshot_changed"
+
 	// Published files.
 
 	CodePublishedMissing  = "published_missing"
@@ -67,12 +74,13 @@ const (
 	areaControl
 	areaPackages
 	areaSessions
+	areaOrders
 	areaPublished
 )
 
 // Area is what findings of a code are about, as a heading for people.
 func Area(code string) string {
-	return []string{"root", "control plane", "packages", "sessions", "published files"}[kinds[code].area]
+	return []string{"root", "control plane", "packages", "sessions", "work orders and contexts", "published files"}[kinds[code].area]
 }
 
 // kind is what all findings of a code have in common.
@@ -136,6 +144,11 @@ var kinds = map[string]kind{
 	CodeUnfinishedCommit:  {areaSessions, Error, remedyNextRun},
 	CodeUnfinishedPrune:   {areaSessions, Warning, "agenthost session prune finishes it"},
 	CodeBlobWritable:      {areaSessions, Warning, "chmod 0400: what is kept there is never written again"},
+
+	CodeWorkOrderInvalid: {areaOrders, Error, "correct it; agenthost schema work_order describes it"},
+	CodeUnclaimedTurn:    {areaOrders, Error, "find out who took it away: without it more turns can run than were granted"},
+	CodeSnapshotMissing:  {areaOrders, Warning, "nothing: agenthost context rebuilds it from the record"},
+	CodeSnapshotChanged:  {areaOrders, Warning, "remove it: agenthost context rebuilds it from the record"},
 
 	CodePublishedMissing:  {areaPublished, Warning, remedyOutput},
 	CodePublishedChanged:  {areaPublished, Warning, remedyOutput},

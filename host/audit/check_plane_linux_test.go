@@ -96,6 +96,42 @@ func planeSpoilings() []spoiling {
 		{name: "signers", do: func(f *fixture) {
 			as(f, func(i *record.PackageInstall) { f.sign(i) })
 		}},
+		{name: "work orders and claims", do: func(f *fixture) {
+			f.write(ordersTop+"/WO-1.json", `{"schema": "agenthost/work_order/v1", "id": "WO-2", "packages": ["`+tool+`"]}`)
+			f.write(ordersTop+"/WO-3.json", `{"schema": "agenthost/work_order/v1", "id": "WO-3"}`)
+			f.write(ordersTop+"/wo-1.json", "")
+			f.fifo(ordersTop + "/WO-4.json")
+			f.append(claimsTop+"/WO-2.jsonl", record.WorkOrderOptions("WO-2"), record.WorkOrderTurn{WorkOrder: "WO-1", SessionID: sesTwo, TurnNumber: 1})
+			f.remove(claimsTop + "/WO-1.jsonl")
+			f.write(claimsTop+"/WO-1.jsonl.torn-9", "")
+			f.write(claimsTop+"/WO-2.jsonl.torn-9", "")
+			f.write(claimsTop+"/WO-2.jsonlx", "")
+			f.write(claimsTop+"/.new-1", "")
+			f.write(ledgersTop+"/Context.jsonl", "")
+			f.write(ledgersTop+"/context.jsonl.torn-9", "")
+		}},
+		{name: "claims that were changed", do: func(f *fixture) { f.swap(claimsTop+"/WO-1.jsonl", sesTwo, sesOne) }},
+		{name: "a claim that was cut", do: func(f *fixture) {
+			b := f.read(claimsTop + "/WO-1.jsonl")
+			f.write(claimsTop+"/WO-1.jsonl", string(b[:len(b)-9]))
+		}},
+		{name: "snapshots", do: func(f *fixture) {
+			f.write(snapshotsTop+"/"+sesOne+"/8.json", "another")
+			f.write(snapshotsTop+"/"+sesOne+"/9.json", "")
+			f.write(snapshotsTop+"/"+sesOne+"/08.json", "")
+			f.write(snapshotsTop+"/"+sesOne+"/.new-8.json", "")
+			f.write(snapshotsTop+"/x", "")
+			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{SessionID: "SES-20260101-none", Plane: "ho1", Size: 1})
+			f.mkdir(snapshotsTop + "/SES-20260101-none")
+		}},
+		{name: "a snapshot is gone", do: func(f *fixture) { f.remove(snapshotsTop) }},
+		{name: "a record that was longer, and one that was another, when snapshots were kept", do: func(f *fixture) {
+			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{SessionID: sesTwo, Plane: "ho1", Size: 100},
+				record.ContextSnapshot{SessionID: sesOpen, Plane: "ho1", Size: 2})
+			f.write(snapshotsTop+"/"+sesTwo+"/100.json", "")
+			f.write(snapshotsTop+"/"+sesOpen+"/2.json", "")
+		}},
+		{name: "the ledger of snapshots is changed", do: func(f *fixture) { f.swap(ledgersTop+"/context.jsonl", sesOne, sesTwo) }},
 		{name: "signatures that the policy requires", do: func(f *fixture) {
 			f.write("control/policy.json", `{"schema": "agenthost/policy/v1", "require_signature": {"ho1": true, "ho3": true}}`)
 			as(f, func(i *record.PackageInstall) { f.sign(i) })

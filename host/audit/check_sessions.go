@@ -26,10 +26,13 @@ func (p place) path() string { return "planes/" + p.plane + "/sessions/" + strin
 type sessionCheck struct {
 	place
 	found     scope
-	as        [2]beneath.Info // of both ledgers, before they were read
-	published []publication   // of all its turns
-	whole     bool            // its record says all that it should
-	used      bool            // a process works on it, as far as anybody had to ask
+	as        [2]beneath.Info        // of both ledgers, before they were read
+	published []publication          // of all its turns
+	ordered   []claim                // turns that ran under a work order
+	entries   uint64                 // of exec.jsonl
+	heads     map[uint64]ledger.Hash // of its entries of which there are snapshots, by their number
+	whole     bool                   // its record says all that it should
+	used      bool                   // a process works on it, as far as anybody had to ask
 }
 
 // publication is a file that a turn published.
@@ -42,7 +45,7 @@ type publication struct {
 }
 
 // allSessions checks the sessions of all planes. Blind: there may be more.
-func (c *check) allSessions(s *scope, g *governed) (all []*sessionCheck, blind bool) {
+func (c *check) allSessions(s *scope, g *governed, a *authorized) (all []*sessionCheck, blind bool) {
 	for _, plane := range session.Planes() {
 		folder := "planes/" + plane + "/sessions"
 		if info, err := c.dir.Stat("planes/" + plane); err != nil || !info.Mode.IsDir() {
@@ -72,7 +75,7 @@ func (c *check) allSessions(s *scope, g *governed) (all []*sessionCheck, blind b
 		}
 	}
 	c.each(s, "sessions", len(all), func(i int, s *scope) {
-		all[i] = c.session(all[i].place, g)
+		all[i] = c.session(all[i].place, g, a)
 		s.take(&all[i].found)
 	})
 	for _, one := range all {
@@ -83,12 +86,15 @@ func (c *check) allSessions(s *scope, g *governed) (all []*sessionCheck, blind b
 
 // session checks one session, unless it was whole before and was not written to
 // since.
-func (c *check) session(p place, g *governed) *sessionCheck {
-	one := &sessionCheck{place: p}
+func (c *check) session(p place, g *governed, a *authorized) *sessionCheck {
+	one := &sessionCheck{place: p, heads: map[uint64]ledger.Hash{}}
+	for size := range a.snapshots[p.id] {
+		one.heads[size] = ledger.Hash{}
+	}
 	for i, file := range []string{record.ExecFile, record.EvidenceFile} {
 		one.as[i], _ = c.dir.Stat(p.path() + "/ledger/" + file) //nolint:errcheck // what is wrong with it is found later
 	}
-	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) {
+	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) && len(known.heads) == len(one.heads) {
 		return known
 	}
 	v := &sessionVisit{check: c, one: one, s: &one.found, g: g}
@@ -228,12 +234,21 @@ func (v *sessionVisit) judge(err error) {
 }
 
 // saw takes what an entry says.
-func (v *sessionVisit) saw(_ string, e ledger.Entry, body ledger.Body) {
+func (v *sessionVisit) saw(file string, e ledger.Entry, body ledger.Body) {
+	if file == record.ExecFile {
+		v.one.entries = e.Seq + 1
+		if _, wanted := v.one.heads[v.one.entries]; wanted {
+			v.one.heads[v.one.entries] = e.Hash
+		}
+	}
 	switch b := body.(type) {
 	case record.SessionOpen:
 		v.opened = b
 		v.blobs[b.Seed] = true
 	case record.TurnBegin:
+		if b.WorkOrder != "" {
+			v.one.ordered = append(v.one.ordered, claim{b.WorkOrder, session.ID(e.Session), e.Turn})
+		}
 		for _, blob := range []*record.Blob{b.Query, b.Args} {
 			if blob != nil {
 				v.blobs[blob.Blob] = true

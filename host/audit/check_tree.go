@@ -269,6 +269,9 @@ func (c *check) plane(s *scope, plane string) {
 	if c.root.Control() {
 		names = append(names, "installed")
 	}
+	if plane == "ho2" {
+		names = append(names, "work_orders", "context", "ledger")
+	}
 	for _, e := range entries {
 		known := false
 		for _, name := range names {

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -132,10 +133,48 @@ func (f *fixture) fill() {
 	}
 	file := func(path, content string) []audittest.File { return []audittest.File{{Path: path, Content: content}} }
 	make(sesOne, false, audittest.Turn{Writes: append(file("output/"+sesOne+"/sub/report.md", "one"), file("reports/a.md", "a of one")...)})
-	make(sesTwo, false, audittest.Turn{Reads: file("reports/a.md", "a of one"), Writes: file("reports/a.md", "a of two")})
+	make(sesTwo, false, audittest.Turn{Reads: file("reports/a.md", "a of one"), Writes: file("reports/a.md", "a of two"), WorkOrder: "WO-1"})
 	make(sesBlocked, false, audittest.Turn{Writes: file("reports/b.md", "b"), Code: record.CodeUndeclaredWrite})
 	make(sesOpen, true, audittest.Turn{Writes: file("output/"+sesOpen+"/x", "first")}, audittest.Turn{Writes: file("output/"+sesOpen+"/x", "second")})
 	make(sesPruned, false, audittest.Turn{Writes: file("output/"+sesPruned+"/kept.md", "kept")})
+	f.authorize()
+}
+
+// authorize gives what plane ho2 has of the sessions: a work order of which one
+// turn was claimed, and a snapshot of a context.
+func (f *fixture) authorize() {
+	f.t.Helper()
+	f.mkdir(ordersTop)
+	f.mkdir(claimsTop)
+	f.mkdir(snapshotsTop + "/" + sesOne)
+	f.write(ordersTop+"/WO-1.json", `{"schema": "agenthost/work_order/v1", "id": "WO-1", "packages": ["`+tool+`"]}`)
+	f.append(claimsTop+"/WO-1.jsonl", record.WorkOrderOptions("WO-1"), record.WorkOrderTurn{WorkOrder: "WO-1", SessionID: sesTwo, TurnNumber: 1})
+	const size, content = 8, "what the context was"
+	var head ledger.Hash
+	for e, err := range ledger.Read(f.abs(in(sesOne, "ledger/exec.jsonl"))) {
+		ok(f.t, err)
+		if e.Seq+1 == size {
+			head = e.Hash
+		}
+	}
+	ok(f.t, os.WriteFile(f.abs(snapshotsTop+"/"+sesOne+"/8.json"), []byte(content), 0o600))
+	f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{
+		SessionID: sesOne, Plane: "ho1", Size: size, Head: head, SHA256: ledger.Sum([]byte(content)), Bytes: int64(len(content)),
+	})
+}
+
+// append appends entries to a ledger, which is made if there is none.
+func (f *fixture) append(name string, o ledger.Options, bodies ...ledger.Body) {
+	f.t.Helper()
+	log, err := ledger.Open(f.abs(name), o)
+	if errors.Is(err, os.ErrNotExist) {
+		log, err = ledger.Create(f.abs(name), o)
+	}
+	ok(f.t, err)
+	for _, b := range bodies {
+		ok(f.t, second(log.Append(0, b)))
+	}
+	ok(f.t, log.Close())
 }
 
 // copy is the same root somewhere else.
@@ -161,8 +200,14 @@ func (f *fixture) openWith(o session.Options) *session.Root {
 	f.t.Helper()
 	f.n++
 	now := time.Date(2026, 1, 1, f.n, 0, 0, 0, time.UTC)
-	o.Now = func() time.Time { now = now.Add(time.Millisecond); return now }
-	o.Random = rand.NewChaCha8([32]byte{byte(f.n)})
+	var mu sync.Mutex
+	o.Now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		now = now.Add(time.Millisecond)
+		return now
+	}
+	o.Random = &random{source: rand.NewChaCha8([32]byte{byte(f.n)})}
 	o.Workspace = f.path
 	if filepath.Base(f.path) == session.DefaultRoot {
 		o.Workspace = filepath.Dir(f.path)
@@ -171,6 +216,18 @@ func (f *fixture) openWith(o session.Options) *session.Root {
 	ok(f.t, err)
 	f.t.Cleanup(func() { root.Close() })
 	return root
+}
+
+// random is randomness for several at once.
+type random struct {
+	mu     sync.Mutex
+	source *rand.ChaCha8
+}
+
+func (r *random) Read(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.source.Read(b)
 }
 
 // change changes the control plane.
@@ -254,12 +311,7 @@ func (f *fixture) chmod(name string, mode os.FileMode) {
 // views that follow.
 func (f *fixture) govern(bodies ...ledger.Body) {
 	f.t.Helper()
-	log, err := ledger.Open(f.abs(governancePath), record.GovernanceOptions())
-	ok(f.t, err)
-	for _, b := range bodies {
-		ok(f.t, second(log.Append(0, b)))
-	}
-	ok(f.t, log.Close())
+	f.append(governancePath, record.GovernanceOptions(), bodies...)
 	state, _, err := plane.Look(f.open(), func(ledger.Entry, ledger.Body) {})
 	ok(f.t, err)
 	f.write(registryPath, string(plane.RegistryCSV(state)))
