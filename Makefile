@@ -28,11 +28,13 @@ test: ## run all tests
 build: ## build bin/agenthost
 	$(GO) build -trimpath -tags=urfave_cli_no_docs -o bin/agenthost ./cmd/agenthost
 
+# The SDK gets a go.mod of its own, so that it is of use to an author as it is.
 runtime: build ## pack agenthost itself, its documents and guest SDKs, as the library PKG-T1-RUNTIME-001
 	@rm -rf build/runtime && mkdir -p build/runtime/bin build/runtime/ledger
 	@cp cmd/agenthost/runtime/manifest.json LICENSE *.md build/runtime/
 	@cp ledger/README.md build/runtime/ledger/
 	@cp -r guest-sdk build/runtime/ && find build/runtime/guest-sdk -name '*_test.go' -delete
+	@printf 'module github.com/agenthost/agenthost/guest-sdk/go\n\ngo 1.26\n' >build/runtime/guest-sdk/go/go.mod
 	@cp bin/agenthost build/runtime/bin/
 	@bin/agenthost package pack --src build/runtime -o build/PKG-T1-RUNTIME-001.tar.gz
 
