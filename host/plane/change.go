@@ -38,6 +38,7 @@ type Change struct {
 	now   State
 	fault error // an entry that cannot be where it is
 	sick  error // why no more can be done
+	seen  []seen
 }
 
 // Change waits for the right to change the plane, until ctx is done, finishes what
@@ -251,7 +252,7 @@ func (c *Change) ready() error {
 	if c.sick != nil {
 		return c.sick
 	}
-	return checkViews(c.plane.dir, c.now)
+	return c.checkViews()
 }
 
 // A draft is a change that is about to be made.
@@ -385,13 +386,13 @@ func (c *Change) RebuildRegistry() (bool, error) {
 		return false, c.sick
 	}
 	var wrong *MismatchError
-	switch err := checkViews(c.plane.dir, c.now); {
+	switch err := c.checkViews(); {
 	case err == nil:
 		return false, nil
 	case !errors.As(err, &wrong):
 		return false, err
 	}
-	b := record.RegistryRebuild{By: c.by, SHA256: ledger.Sum(RegistryCSV(c.now))}
+	b := record.RegistryRebuild{By: c.by, SHA256: ledger.Sum(c.view(0, c.now))}
 	if was, err := durable.Read(c.plane.dir, registryFile, maxView); err == nil {
 		b.Was = ledger.Sum(was)
 	}

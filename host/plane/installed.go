@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/agenthost/agenthost/host/archive"
@@ -88,15 +89,24 @@ func (p *Plane) read(cache *archive.Cache, i Installed) (*archive.Package, error
 	var bad *archive.PackageError
 	var badManifest *archive.ManifestError
 	switch {
-	case errors.As(err, &bad), errors.As(err, &badManifest), errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &bad), errors.As(err, &badManifest), gone(err):
 		return nil, mismatch(name, "is not what was installed: "+err.Error())
 	case err != nil:
 		return nil, err
 	}
 	if err := p.checkPackage(pkg, name, i); err != nil {
+		if gone(err) {
+			err = mismatch(name, "is not what was installed: "+err.Error())
+		}
 		return nil, errors.Join(err, pkg.Close())
 	}
 	return pkg, nil
+}
+
+// gone reports whether an error says that a name is not there, or not what it is
+// in a package.
+func gone(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, beneath.ErrLink) || errors.Is(err, syscall.ENOTDIR)
 }
 
 func mismatch(name, what string) error {

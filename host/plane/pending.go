@@ -273,19 +273,17 @@ func (c *Change) settleStore(m marker, before State, committed bool) error {
 // settleViews writes the files that follow from governance.jsonl. One that was
 // changed by hand stays as it is, and is found by the next change.
 func (c *Change) settleViews(m marker, before State, committed bool) error {
-	for _, v := range views {
+	for n, v := range views {
 		if err := c.drop(durable.Temp(v.name)); err != nil {
 			return err
 		}
 		if !committed {
 			continue
 		}
-		want := v.of(c.now)
 		content, err := durable.Read(c.plane.dir, v.name, maxView)
-		if err == nil && bytes.Equal(content, want) {
-			continue
-		}
-		if !m.Rebuild && (err != nil || !bytes.Equal(content, v.of(before))) {
+		unchanged := err == nil && bytes.Equal(content, c.view(n, before))
+		want := c.view(n, c.now)
+		if err == nil && bytes.Equal(content, want) || !unchanged && !m.Rebuild {
 			continue
 		}
 		perm := fs.FileMode(0o644)

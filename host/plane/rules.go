@@ -114,14 +114,25 @@ func (s State) checkDependencies(i Installed) error {
 	}
 	if broken != nil {
 		return &RefusedError{
-			CodeDependents, fmt.Sprintf("%s %s will not do for what depends on it: %s", i.Package.ID, i.Package.Version, strings.Join(broken, ", ")),
+			CodeDependents, fmt.Sprintf("%s %s will not do for what depends on it: %s", i.Package.ID, i.Package.Version, strings.Join(atMost(broken, maxNamed), ", ")),
 			"install versions of them that take it first, or another version of it",
 		}
 	}
 	if round := cycle(i, provider); round != nil {
-		return &RefusedError{CodeDependency, "packages would depend on themselves: " + strings.Join(round, " needs "), "take one of the dependencies out of its manifest"}
+		return &RefusedError{CodeDependency, "packages would depend on themselves: " + strings.Join(around(round), " needs "), "take one of the dependencies out of its manifest"}
 	}
 	return nil
+}
+
+// maxNamed bounds how many packages an error names.
+const maxNamed = 50
+
+// around leaves out the middle of a long way.
+func around(round []string) []string {
+	if len(round) <= 10 {
+		return round
+	}
+	return slices.Concat(round[:5], []string{fmt.Sprintf("(%d more)", len(round)-8)}, round[len(round)-3:])
 }
 
 // missing says that a dependency is nowhere it could be had from.
@@ -190,7 +201,7 @@ func (s State) checkRemoval(gone []Installed) error {
 	if needed != nil {
 		slices.Sort(needed)
 		needed = slices.Compact(needed)
-		return &RefusedError{CodeDependents, fmt.Sprintf("%s is needed by %s", id, strings.Join(needed, ", ")), "take those out first"}
+		return &RefusedError{CodeDependents, fmt.Sprintf("%s is needed by %s", id, strings.Join(atMost(needed, maxNamed), ", ")), "take those out first"}
 	}
 	// What is law goes from the planes below before it goes from ho3.
 	if !slices.ContainsFunc(gone, func(i Installed) bool { return i.Plane == "ho3" && lawful(i.Tier) }) {

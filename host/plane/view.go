@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/durable"
 )
 
@@ -42,6 +41,7 @@ func trustedKeys(s State) []byte {
 // plane. A field is quoted where it has to be.
 func RegistryCSV(s State) []byte {
 	var b bytes.Buffer
+	b.Grow(128 + 256*len(s.Installed))
 	row(&b, "id", "name", "version", "spec_id", "tier", "plane", "status", "sha256", "signer", "installed_at")
 	for _, i := range s.Installed {
 		row(&b, i.Package.ID, i.Name, i.Package.Version, i.SpecID, i.Tier, i.Plane, "active",
@@ -69,10 +69,28 @@ func row(b *bytes.Buffer, fields ...string) {
 // does not keep it from that.
 func formula(field string) bool { return field != "" && strings.ContainsAny(field[:1], "=+-@\t\r") }
 
+// A seen is a view as it was made last: making the registry of a thousand packages
+// takes longer than the rest of a change.
+type seen struct {
+	size    uint64 // of the ledger then
+	content []byte
+}
+
+// view is the content of the n-th view at a state.
+func (c *Change) view(n int, s State) []byte {
+	if c.seen == nil {
+		c.seen = make([]seen, len(views))
+	}
+	if c.seen[n].content == nil || c.seen[n].size != s.Head.Size {
+		c.seen[n] = seen{s.Head.Size, append([]byte{}, views[n].of(s)...)}
+	}
+	return c.seen[n].content
+}
+
 // checkViews finds the first view that is not what the state says.
-func checkViews(dir *beneath.Dir, s State) error {
-	for _, v := range views {
-		content, err := durable.Read(dir, v.name, maxView)
+func (c *Change) checkViews() error {
+	for n, v := range views {
+		content, err := durable.Read(c.plane.dir, v.name, maxView)
 		hint := "agenthost control rebuild-registry writes it anew; what was changed by hand is lost"
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -81,7 +99,7 @@ func checkViews(dir *beneath.Dir, s State) error {
 			return &MismatchError{v.name, "is not the file that was written", hint}
 		case err != nil:
 			return err
-		case !bytes.Equal(content, v.of(s)):
+		case !bytes.Equal(content, c.view(n, c.now)):
 			return &MismatchError{v.name, "is not what " + governancePath + " says: it was changed by hand", hint}
 		}
 	}
