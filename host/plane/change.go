@@ -57,7 +57,11 @@ func (p *Plane) Change(ctx context.Context, token string, by record.Actor, kind,
 		err = &RefusedError{CodeNotTrusted, "the admin token is wrong", "agenthost control init, or control token rotate, showed the one that counts"}
 	}
 	if err != nil {
-		return nil, errors.Join(c.refused(kind, subject, ledger.Hash{}, err), c.Close())
+		err = c.refused(kind, subject, ledger.Hash{}, err)
+		if closed := c.Close(); closed != nil {
+			err = errors.Join(err, closed)
+		}
+		return nil, err
 	}
 	return c, nil
 }
@@ -121,19 +125,14 @@ func (p *Plane) entered(lock *os.File, by record.Actor) (_ *Change, err error) {
 			committed = true
 		}
 		if err := c.now.add(e); err != nil && c.fault == nil {
-			c.fault = &ledger.IntegrityError{File: p.governance(), Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()} //nolint:gosec // a line number
+			c.fault = badEntry(p.governance(), e, err)
 		}
 	}
-	if c.log, err = ledger.Open(p.governance(), o); err != nil {
+	if c.log, err = openLedger(p.governance(), o); err != nil {
 		return nil, err
 	}
 	if c.fault != nil {
 		return nil, c.fault
-	}
-	for _, d := range c.log.Recovered() {
-		if _, err := c.log.Append(0, record.Recovered{File: d.File, Offset: d.Offset, Length: d.Length, SHA256: d.SHA256}); err != nil {
-			return nil, err
-		}
 	}
 	if !found {
 		return c, nil

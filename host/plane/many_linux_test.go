@@ -1,7 +1,6 @@
 package plane
 
 import (
-	"bufio"
 	"context"
 	"encoding/csv"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,7 +98,7 @@ func TestInstallsAtOnce(t *testing.T) {
 	for n := range processes {
 		group.Go(func() {
 			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %d %d", childVariable, f.path, f.token, n, each))
+			cmd.Env = append(os.Environ(), fmt.Sprintf("%s=live %s %s %d %d", childVariable, f.path, f.token, n, each))
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Errorf("process %d: %v: %s", n, err, out)
 			}
@@ -140,8 +140,8 @@ func TestInstallsAtOnce(t *testing.T) {
 	differ(t, "after all", tree(t, f.path), fresh)
 }
 
-// childVariable tells this program, run again, that it is a child of
-// TestInstallsAtOnce: "ROOT TOKEN NUMBER GOROUTINES".
+// childVariable tells this program, run again, that it is a child of a test:
+// "live ROOT TOKEN NUMBER GOROUTINES" or "install ROOT TOKEN ARCHIVE".
 const childVariable = "AGENTHOST_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -156,9 +156,14 @@ func TestMain(m *testing.M) {
 }
 
 func child(what string) error {
-	var root, token string
-	var number, each int
-	if _, err := fmt.Fscan(bufio.NewReader(strings.NewReader(what)), &root, &token, &number, &each); err != nil {
+	words := strings.Split(what, " ")
+	root, token := words[1], words[2]
+	if words[0] == "install" {
+		return installFile(root, token, words[3])
+	}
+	number, errNumber := strconv.Atoi(words[3])
+	each, errEach := strconv.Atoi(words[4])
+	if err := errors.Join(errNumber, errEach); err != nil {
 		return err
 	}
 	var group sync.WaitGroup
@@ -168,6 +173,37 @@ func child(what string) error {
 	}
 	group.Wait()
 	return errors.Join(errs...)
+}
+
+// changeRoot runs do with the right to change.
+func changeRoot(root *session.Root, token string, do func(c *Change) error) error {
+	p, err := Open(root)
+	if err != nil {
+		return err
+	}
+	c, err := p.Change(context.Background(), token, somebody(), "test", "")
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(c), c.Close())
+}
+
+// installFile installs an archive.
+func installFile(path, token, file string) error {
+	root, err := session.OpenRoot(session.Options{Workspace: path})
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	pkg, err := archive.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	defer pkg.Close()
+	return changeRoot(root, token, func(c *Change) error {
+		_, err := c.Install(pkg, file, InstallOptions{})
+		return err
+	})
 }
 
 // live installs a package, upgrades it and takes it out, each as a change of its
@@ -183,17 +219,7 @@ func live(path, token, id string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	change := func(do func(c *Change) error) error {
-		p, err := Open(root)
-		if err != nil {
-			return err
-		}
-		c, err := p.Change(context.Background(), token, somebody(), "test", id)
-		if err != nil {
-			return err
-		}
-		return errors.Join(do(c), c.Close())
-	}
+	change := func(do func(c *Change) error) error { return changeRoot(root, token, do) }
 	for _, version := range []string{"1.0.0", "2.0.0"} {
 		manifest := fmt.Sprintf(`{"schema": %q, "id": %q, "version": %q}`, archive.ManifestSchema, id, version)
 		src, file := filepath.Join(dir, version), filepath.Join(dir, version+".tar.gz")
