@@ -196,6 +196,7 @@ func (c *Change) append(b ledger.Body) error {
 	c.plane.opts.Step("append " + b.Kind())
 	_, err := c.log.Append(0, b)
 	if errors.Is(err, ledger.ErrPoisoned) {
+		err = fmt.Errorf("whether it was recorded is not known, the next command finds out: %w", err)
 		c.sick = err
 	}
 	if err == nil {

@@ -18,6 +18,19 @@
 //
 // governance.jsonl is the authority: what is installed, who is trusted and which
 // token counts follow from it alone ([State]). All else is checked against it.
+//
+// # Changes
+//
+// A change happens when its entry is on the disk, and not before. What it needs is
+// made beside what is there, under names that begin with .new-, and synced; then
+// the entry is appended; then all gets its place by renames, the old version of a
+// package by way of .old-ID, and the views are written. planes/pending/change is on
+// the disk before the first of this and goes after the last. Who finds it there,
+// and nobody at work, puts everything where governance.jsonl says it belongs: so a
+// process that ends anywhere, or a full disk, leaves the state before the change
+// or the one after it. All or none holds once that was done, not for a reader in
+// between: one who finds files that are not what was installed looks whether a
+// change is under way ([Plane.Package]).
 package plane
 
 import (

@@ -7,7 +7,6 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
-	"github.com/agenthost/agenthost/host/session"
 )
 
 // PlaneOf is the plane a package is installed in: the one that was asked for, else
@@ -207,12 +206,12 @@ func (s State) checkRemoval(gone []Installed) error {
 	if !slices.ContainsFunc(gone, func(i Installed) bool { return i.Plane == "ho3" && lawful(i.Tier) }) {
 		return nil
 	}
-	for _, plane := range session.Planes() {
-		in := func(i Installed) bool { return i.Plane == plane }
-		if plane != "ho3" && slices.ContainsFunc(s.Find(id, plane), in) && !slices.ContainsFunc(gone, in) {
+	for _, i := range s.Find(id, "") {
+		stays := !slices.ContainsFunc(gone, func(g Installed) bool { return g.Plane == i.Plane })
+		if stays && lawful(i.Tier) {
 			return &RefusedError{
-				CodeTier, fmt.Sprintf("%s is of tier %s and still in %s, which has it only because ho3 has", id, gone[0].Tier, plane),
-				"take it out of " + plane + " first, or leave --plane away to take it out of all",
+				CodeTier, fmt.Sprintf("%s is of tier %s and still in %s, which has it only because ho3 has", id, i.Tier, i.Plane),
+				"take it out of " + i.Plane + " first, or leave --plane away to take it out of all",
 			}
 		}
 	}
