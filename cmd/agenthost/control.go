@@ -91,8 +91,9 @@ func (p *program) controlPlane(root *session.Root) (*plane.Plane, error) {
 
 // planeError gives the user a way out where the disk is in the way; nil if err is.
 func planeError(err error) error {
+	var said *failure
 	var path *os.PathError
-	if errors.As(err, &path) {
+	if !errors.As(err, &said) && errors.As(err, &path) {
 		return rootError(err, "the next command in this control plane finishes or takes back what was begun; make room there and the folder writable")
 	}
 	return err

@@ -75,6 +75,11 @@ func explain(err error) *failure {
 		}
 	case errors.As(err, &mismatch):
 		f = &failure{message: mismatch.Error(), hint: mismatch.Hint, code: exitIntegrity}
+		if strings.HasPrefix(mismatch.Path, "planes/") {
+			f.hint += "; agenthost integrity-check tells what else is not what it was"
+		}
+	case errors.Is(err, plane.ErrChanged):
+		f = &failure{message: err.Error(), hint: "nothing was done; do it again", code: exitHost}
 	case errors.As(err, &pending):
 		f = &failure{message: err.Error(), hint: "the next command in this control plane puts them there; make room and the folder writable", code: exitHost}
 	case errors.As(err, &violation):
