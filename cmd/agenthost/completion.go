@@ -189,10 +189,10 @@ func (p *program) values(placeholder string) completion {
 	switch placeholder {
 	case "DIR", "FOLDER":
 		found.kind = completeFolders
-	case "FILE", "PATH":
+	case "FILE", "PATH", "ARCHIVE":
 		found.kind = completeFiles
-	case "PKG", "PKG-ID":
-		if placeholder == "PKG" {
+	case "PKG", "PKG-ID", "OLD", "NEW":
+		if placeholder != "PKG-ID" {
 			found.kind = completeFiles
 		}
 		for _, id := range p.packageIDs() {

@@ -209,6 +209,7 @@ func changes(old, new Manifest) []Change {
 			list = append(list, Change{where, a, b})
 		}
 	}
+	add("$schema", old.SchemaURL, new.SchemaURL)
 	add("id", old.ID, new.ID)
 	add("version", old.Version, new.Version)
 	add("name", old.Name, new.Name)

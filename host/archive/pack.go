@@ -52,7 +52,7 @@ func PackFile(path, dir string, o PackOptions) (*Package, error) {
 	defer os.Remove(f.Name())
 	defer f.Close()
 	var leaveOut []os.FileInfo
-	for _, name := range []string{f.Name(), path} {
+	for _, name := range []string{f.Name(), path, path + SignatureSuffix} {
 		if info, err := os.Lstat(name); err == nil {
 			leaveOut = append(leaveOut, info)
 		}

@@ -2,12 +2,14 @@ package archive
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -33,6 +35,10 @@ type SignatureError struct {
 	// that none of their keys was among those asked for. Nothing of them was
 	// verified, the names neither. Else it is nil.
 	Signers []string
+
+	// Of is the package that it is of, as ID VERSION DIGEST, if it is only that it
+	// is not of this one. It may be of anybody. Else it is empty.
+	Of string
 }
 
 // Error is one line without the hint.
@@ -150,7 +156,12 @@ func openNote(p *Package, signature []byte, count known) (*note.Note, error) {
 		return nil, &SignatureError{What: "it is not a signed note", Hint: "agenthost package sign makes one"}
 	}
 	if want := p.statement(); n.Text != want {
-		return nil, &SignatureError{What: "it is not of this package, but of " + stated(n.Text), Hint: "get the signature that belongs to " + p.Manifest.ID + " " + p.Manifest.Version}
+		of := stated(n.Text)
+		return nil, &SignatureError{
+			What: "it is not of this package, but of " + cmp.Or(of, "something else"),
+			Hint: "get the signature that belongs to " + p.Manifest.ID + " " + p.Manifest.Version,
+			Of:   of,
+		}
 	}
 	return n, nil
 }
@@ -185,11 +196,11 @@ func (k known) Verifier(name string, hash uint32) (note.Verifier, error) {
 	return found, nil
 }
 
-// stated says which package a note is about.
+// stated says which package a note is about; nothing if it is about none.
 func stated(text string) string {
 	lines := strings.Split(text, "\n")
 	if len(lines) != 5 || lines[0] != "agenthost package v1" || len(text) > 1024 {
-		return "something else"
+		return ""
 	}
 	return strings.Join(lines[1:4], " ")
 }
@@ -211,6 +222,21 @@ func ReadSignature(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	return io.ReadAll(io.LimitReader(f, maxSignature+1)) // one too many is refused by who checks
+}
+
+// WriteSignature puts a signature beside a packed package, whose path is given. It
+// appears whole and durable, or not at all; one that was there is replaced.
+func WriteSignature(path string, signature []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".agenthost-sign-")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	if _, err := f.Write(signature); err != nil {
+		return err
+	}
+	return publish(f, path+SignatureSuffix)
 }
 
 var (

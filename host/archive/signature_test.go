@@ -162,6 +162,9 @@ func TestCheckSignatureRefusals(t *testing.T) {
 		if errors.As(err, &e) && !slices.Equal(e.Signers, c.signers) {
 			t.Errorf("%s: signers %q, want %q", c.name, e.Signers, c.signers)
 		}
+		if of, ok := strings.CutPrefix(c.want, other("PKG-")); e != nil && ok != (e.Of != "") || ok && e.Of != "PKG-"+of {
+			t.Errorf("%s: of %q", c.name, e.Of)
+		}
 	}
 	// Others may sign what they like beside one that counts.
 	for _, signature := range []string{
@@ -338,10 +341,24 @@ func TestReadSignature(t *testing.T) {
 	if got, err := ReadSignature(path); err != nil || len(got) != maxSignature+1 {
 		t.Errorf("a large one: %d bytes, %v", len(got), err)
 	}
+	for _, signature := range []string{"one", "two"} {
+		if err := WriteSignature(path, []byte(signature)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := ReadSignature(path); err != nil || string(got) != signature {
+			t.Errorf("got %q, %v, want %q", got, err, signature)
+		}
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("beside the signatures: %v, %v", left, err)
+	}
 	if err := os.Mkdir(filepath.Join(dir, "b.sig"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var e *SignatureError
+	if err := WriteSignature(filepath.Join(dir, "b"), nil); err == nil {
+		t.Error("a folder was replaced")
+	}
 	if _, err := ReadSignature(filepath.Join(dir, "b")); !errors.As(err, &e) {
 		t.Errorf("a folder: %v", err)
 	}
