@@ -45,6 +45,7 @@ says --lost at a terminal: that needs no token, and is recorded as what it is.`,
 					Action: p.inPlane(0, 0, p.controlTokenRotate),
 				}},
 			},
+			p.controlSignerCommand(),
 			{
 				Name:  "rebuild-registry",
 				Usage: "write the registry anew from ledger/governance.jsonl",

@@ -56,6 +56,7 @@ func explain(err error) *failure {
 		grant     *capability.GrantError
 		manifest  *archive.ManifestError
 		pkg       *archive.PackageError
+		signature *archive.SignatureError
 		rule      *policy.Error
 		order     *policy.WorkOrderError
 		broken    *ledger.IntegrityError
@@ -98,6 +99,8 @@ func explain(err error) *failure {
 		if f.hint == "" {
 			f.hint = "make it anew with agenthost package pack"
 		}
+	case errors.As(err, &signature):
+		f = &failure{message: signature.Error(), hint: signature.Hint, code: exitRefused}
 	case errors.As(err, &request):
 		f = &failure{message: request.What, hint: request.Hint, code: exitUsage}
 	case errors.As(err, &module):

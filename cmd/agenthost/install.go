@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -50,7 +49,7 @@ func (p *program) packageInstall(c *cli.Context, pl controlled, _ []string) erro
 	if err != nil {
 		return err
 	}
-	signature, err := readSignature(file + archive.SignatureSuffix)
+	signature, err := readSignature(file)
 	if err != nil {
 		return err
 	}
@@ -143,21 +142,12 @@ func (p *program) notAPackage(ch *plane.Change, id, file string, err error) erro
 
 // readSignature reads the signature beside a package; nil if there is none.
 func readSignature(file string) ([]byte, error) {
-	const most = 64 << 10
-	f, err := os.Open(file)
+	signature, err := archive.ReadSignature(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, openError(file, err)
-	}
-	defer f.Close()
-	signature, err := io.ReadAll(io.LimitReader(f, most+1))
-	switch {
-	case err != nil:
-		return nil, openError(file, err)
-	case len(signature) > most:
-		return nil, usageError(file+": a signature has 64 KiB at most", "sign the package anew with agenthost package sign")
+		return nil, openError(file+archive.SignatureSuffix, err)
 	}
 	return signature, nil
 }

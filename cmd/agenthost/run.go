@@ -108,7 +108,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	}
 	pkg, err := from.agent(c.Args().First(), in.plane)
 	if err != nil {
-		return err
+		return p.notTrusted(err)
 	}
 	defer pkg.Close()
 	if pkg.installed != nil {
@@ -117,7 +117,7 @@ func (p *program) runTurn(c *cli.Context) error {
 		in.plane = cmp.Or(pkg.Manifest.Plane, session.Planes()[0])
 	}
 	if turn.Libraries, err = p.librariesOf(c, from, pkg, in.plane); err != nil {
-		return err
+		return p.notTrusted(err)
 	}
 	defer closeAll(turn.Libraries)
 	if name := c.String("session"); name != "" {
@@ -127,6 +127,9 @@ func (p *program) runTurn(c *cli.Context) error {
 		defer in.session.Leave()
 	}
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
+		return err
+	}
+	if err := p.trust(c, from, in.plane, pkg, turn); err != nil {
 		return err
 	}
 	if turn.Narrow.WorkOrder, turn.Claim, err = p.workOrder(root, c.String("work-order"), pkg.Package); err != nil {

@@ -90,7 +90,7 @@ func keyFile(c *cli.Context, missing, hint string) (string, error) {
 	switch {
 	case file == "":
 		return "", usageError(missing, hint)
-	case strings.HasPrefix(file, "PRIVATE+KEY+"):
+	case isSigningKey(file):
 		return "", usageError(
 			"--key names a file, and was given a signing key itself, which others on this machine can see in the list of processes",
 			"make a new key with agenthost package keygen, and name its file",
@@ -98,6 +98,10 @@ func keyFile(c *cli.Context, missing, hint string) (string, error) {
 	}
 	return file, nil
 }
+
+// isSigningKey reports whether a word is a signing key, given where it should not
+// be.
+func isSigningKey(word string) bool { return strings.HasPrefix(word, "PRIVATE+KEY+") }
 
 // writeSecret writes a new file that nobody else may read, or leaves none.
 func writeSecret(name, text string) (err error) {
