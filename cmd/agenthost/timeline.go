@@ -21,6 +21,9 @@ func (t *timeline) rows(e ledger.Entry) []string {
 	if e.Session == record.GovernanceSession {
 		return []string{change(e)}
 	}
+	if line, ok := authorization(e); ok {
+		return []string{line}
+	}
 	if t.began.IsZero() {
 		t.began = e.Time
 	}
