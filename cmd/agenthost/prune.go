@@ -184,9 +184,21 @@ func (p *program) prune(ctx context.Context, job *pruning, chosen []session.Summ
 				head{done.Evidence.Size, done.Evidence.Root},
 				done.Files, done.Published,
 			})
+			if err := p.forget(job, s.ID); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// forget removes the snapshots of the context of a session that is gone. What a
+// crash in between leaves is found by integrity-check.
+func (p *program) forget(job *pruning, id session.ID) error {
+	if job.dry {
+		return nil
+	}
+	return rootError(plane.NewSnapshots(job.root, nil).Forget(string(id)), "the session is removed; only snapshots of its context are still there, in planes/ho2/context")
 }
 
 // record says in the ledger of a control plane that a session is removed and how
