@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/urfave/cli/v2"
 
@@ -101,6 +102,8 @@ func traceError(err error) error {
 		f.hint = "did you mean " + strings.Join(near, " or ") + "?"
 	case unknown.Kind == audit.KindPath && !strings.ContainsAny(unknown.What, "/."):
 		f.code, f.hint = exitUsage, "write "+audit.Forms
+	case unknown.Kind == audit.KindPath && strings.ContainsAny(unknown.What, "*?["):
+		f.hint = "name one file: patterns are not expanded"
 	case unknown.Kind == audit.KindPath:
 		f.hint = "files are known by the names that ledgers have for them, such as docs/a.md or output/SES-…/a.md; agenthost ledger show prints them"
 	case unknown.Kind == audit.KindSession:
@@ -127,22 +130,41 @@ func notRead(list []audit.Unreadable) *failure {
 	}
 }
 
-// nearestFew are up to most of the known names that a person may have meant, the
-// nearest first.
+// nearestFew are up to most of the known names that a person may have meant: the
+// nearest, and those that are hardly farther. Guests name files, as many and as
+// long as they can, so only so many are looked at, and none that cannot be near.
 func nearestFew(word string, known []string, most int) []string {
-	var near []string
-	for len(near) < most {
-		next := nearest(word, known)
-		if next == "" {
-			break
-		}
-		near = append(near, next)
-		known = slices.DeleteFunc(slices.Clone(known), func(k string) bool { return k == next })
+	const mostKnown, longest = 10_000, 256
+	length := utf8.RuneCountInString(word)
+	limit := min(length, length/3+2)
+	if length > longest {
+		return nil
 	}
-	return near
+	type candidate struct {
+		name string
+		far  int
+	}
+	var near []candidate
+	for looked := 0; looked < mostKnown && len(known) > 0; known = known[1:] {
+		if n := utf8.RuneCountInString(known[0]); max(n-length, length-n) >= limit {
+			continue
+		}
+		looked++
+		if far := distance(word, known[0]); far < limit {
+			near = append(near, candidate{known[0], far})
+		}
+	}
+	slices.SortStableFunc(near, func(a, b candidate) int { return a.far - b.far })
+	var names []string
+	for _, c := range near[:min(most, len(near))] {
+		if c.far <= near[0].far+1 {
+			names = append(names, c.name)
+		}
+	}
+	return names
 }
 
-// listed at most are for people of each list.
+// mostListed is how much of a list people are shown.
 const mostListed = 10
 
 // some shows the first of a list, and says that there are more.

@@ -2,6 +2,14 @@
 // package, a session, a work order, a path or a digest, and checks them. It
 // changes nothing in the root, waits for no lock, and believes no line of a ledger
 // that it has not verified.
+//
+// # Index
+//
+// What sessions read and wrote is looked up in an index, so that a question need
+// not read every ledger. It is a cache in a folder of the user's: an answer is the
+// same without it, and whatever is wrong with it. A ledger is read again, and
+// verified, when stat(2) says anything else of it than when it was read: size,
+// mtime, inode, or ctime, which who changes a file cannot set back.
 package audit
 
 import (

@@ -220,14 +220,5 @@ func (u use) say() Use {
 
 // byTime sorts uses by when they happened, and then by session and turn.
 func byTime(a, b Use) int {
-	if c := a.Time.Compare(b.Time); c != 0 {
-		return c
-	}
-	if c := strings.Compare(string(a.Session), string(b.Session)); c != 0 {
-		return c
-	}
-	if a.Turn != b.Turn {
-		return a.Turn - b.Turn
-	}
-	return strings.Compare(a.Path, b.Path)
+	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Plane, b.Plane), a.Turn-b.Turn, cmp.Compare(a.Path, b.Path))
 }

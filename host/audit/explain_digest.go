@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -322,10 +323,8 @@ func tell(start ledger.Hash, seen map[ledger.Hash]bool, steps map[turnKey]int, o
 		out = append(out, step)
 	}
 	slices.SortFunc(out, func(a, b Step) int {
-		if a.Steps != b.Steps {
-			return a.Steps - b.Steps
-		}
-		return byTime(Use{Time: a.Time, Session: a.Session, Turn: a.Turn}, Use{Time: b.Time, Session: b.Session, Turn: b.Turn})
+		use := func(s Step) Use { return Use{Time: s.Time, Session: s.Session, Plane: s.Plane, Turn: s.Turn} }
+		return cmp.Or(a.Steps-b.Steps, byTime(use(a), use(b)))
 	})
 	return out
 }

@@ -46,10 +46,10 @@ func (q *question) aboutSession() error {
 		return &RequestError{err.Error(), "write more of it"}
 	}
 	q.out.ID = string(id)
-	n := slices.IndexFunc(q.index.lines, func(l line) bool { return l.id == id })
+	n := slices.IndexFunc(q.index.lines, func(l line) bool { return l.id == id && l.plane == plane })
 	if n < 0 {
 		for _, u := range q.index.unreadable {
-			if u.Session == string(id) {
+			if u.Session == string(id) && u.Plane == plane {
 				return &UnreadableError{u}
 			}
 		}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -94,6 +95,9 @@ func (a *Audit) index(ctx context.Context, reading func(done, of int)) (*index, 
 	if err != nil {
 		return nil, err
 	}
+	slices.SortFunc(places, func(a, b session.Summary) int {
+		return cmp.Or(strings.Compare(string(a.ID), string(b.ID)), strings.Compare(a.Plane, b.Plane))
+	})
 	ix := &index{decoded: map[int]*Session{}}
 	kept := a.load()
 	stats := a.stat(places)
@@ -101,10 +105,11 @@ func (a *Audit) index(ctx context.Context, reading func(done, of int)) (*index, 
 	lines := make([]line, len(places))
 	faults := make([]error, len(places))
 	var stale []int
+	reused := make([]bool, len(places))
 	for i, p := range places {
 		lines[i] = line{id: p.ID, plane: p.Plane, stamp: stats[i].stamp}
 		if was, ok := kept[p.ID]; ok && stats[i].err == nil && was.plane == p.Plane && was.stamp == stats[i].stamp {
-			lines[i].facts = was.facts
+			lines[i].facts, reused[i] = was.facts, true
 		} else if faults[i] = stats[i].err; faults[i] == nil {
 			stale = append(stale, i)
 		}
@@ -122,7 +127,7 @@ func (a *Audit) index(ctx context.Context, reading func(done, of int)) (*index, 
 			continue
 		}
 		ix.lines = append(ix.lines, l)
-		if _, ok := kept[l.id]; ok && !slices.Contains(stale, i) || now.Sub(time.Unix(0, l.stamp.ctime)) > settled {
+		if reused[i] || now.Sub(time.Unix(0, l.stamp.ctime)) > settled {
 			keep = append(keep, l)
 		}
 	}

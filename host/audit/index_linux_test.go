@@ -182,6 +182,13 @@ func TestIndexDecidesNothing(t *testing.T) {
 	want = w.answers("", chainQuestions())
 	hold("without evidence")
 
+	// A session that somebody copied into another plane is there twice, each time.
+	twin := filepath.Join(w.root.Path(), "planes", "ho2", "sessions", sid(4))
+	w.check(os.MkdirAll(filepath.Dir(twin), 0o700), os.CopyFS(twin, os.DirFS(filepath.Dir(w.ledgerDir(sid(4))))))
+	want = w.answers("", chainQuestions())
+	hold("twins")
+	hold("twins again")
+
 	// What is no file there, and folders that cannot be used.
 	w.check(os.Remove(path), syscall.Mkfifo(path, 0o600))
 	hold("a FIFO")
