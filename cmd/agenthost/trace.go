@@ -77,7 +77,8 @@ func openPlane(root *session.Root) (*plane.Plane, error) {
 	if !root.Control() {
 		return nil, nil
 	}
-	return plane.Open(root)
+	control, err := plane.Open(root)
+	return control, planeError(err)
 }
 
 // traceError gives the user a way out where nothing could be explained.
