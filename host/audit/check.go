@@ -160,10 +160,7 @@ func (c *check) run() (Integrity, error) {
 // place, which can take some time; where that matters it is waited for, not for
 // ever.
 func (c *check) wait(s *scope) {
-	plane := slices.ContainsFunc(s.findings, func(f Finding) bool {
-		area := kinds[f.Code].area
-		return area == areaControl || area == areaPackages
-	})
+	plane := slices.ContainsFunc(s.findings, ofPlane)
 	const patience = 150
 	for n := range patience {
 		c.locks = map[string]bool{}
@@ -256,6 +253,7 @@ type scope struct {
 	findings []Finding
 	inFolder map[[2]string]int // by code and folder
 	checked  Checked
+	changes  int // entries of governance.jsonl
 }
 
 // add adds a finding, of the severity and with the remedy of its code.
@@ -293,13 +291,26 @@ func (s *scope) take(other *scope) {
 	}
 }
 
-// place is what tells one finding from another, whatever it says.
-func (f Finding) place() Finding { return Finding{Code: f.Code, Path: f.Path, Line: f.Line} }
+// place is what tells one finding from another, whatever it says. What is found in
+// a control plane that was changed meanwhile is another finding.
+func (s *scope) place(f Finding) Finding {
+	p := Finding{Code: f.Code, Path: f.Path, Line: f.Line}
+	if ofPlane(f) {
+		p.Count = s.changes
+	}
+	return p
+}
+
+// ofPlane reports whether a finding is about what changes of the plane change.
+func ofPlane(f Finding) bool {
+	area := kinds[f.Code].area
+	return area == areaControl || area == areaPackages
+}
 
 func (s *scope) places() map[Finding]bool {
 	m := make(map[Finding]bool, len(s.findings))
 	for _, f := range s.findings {
-		m[f.place()] = true
+		m[s.place(f)] = true
 	}
 	return m
 }
@@ -307,13 +318,13 @@ func (s *scope) places() map[Finding]bool {
 // beyond reports whether s has a finding that before has not.
 func (s *scope) beyond(before *scope) bool {
 	known := before.places()
-	return slices.ContainsFunc(s.findings, func(f Finding) bool { return !known[f.place()] })
+	return slices.ContainsFunc(s.findings, func(f Finding) bool { return !known[s.place(f)] })
 }
 
 // keep drops what before has not.
 func (s *scope) keep(before *scope) {
 	known := before.places()
-	s.findings = slices.DeleteFunc(s.findings, func(f Finding) bool { return !known[f.place()] })
+	s.findings = slices.DeleteFunc(s.findings, func(f Finding) bool { return !known[s.place(f)] })
 }
 
 // list is what was found, in order, with a finding for those that are counted only.

@@ -218,7 +218,7 @@ func TestBesideChanges(t *testing.T) {
 		var seen sync.Once
 		looking.Go(func() {
 			c := newCheck(context.Background(), look, IntegrityOptions{})
-			c.pause = time.Millisecond
+			c.pause = 20 * time.Millisecond
 			c.again = func() { seen.Do(func() { close(once) }) }
 			found, err := c.run()
 			seen.Do(func() { close(once) })
@@ -240,7 +240,7 @@ func TestBesideChanges(t *testing.T) {
 		ok(t, second(c.Uninstall(tool, "", false)))
 	})
 	looking.Wait()
-	if got := f.findings(f.open()); len(got) > 0 || looks < 50 {
+	if got := f.findings(f.open()); len(got) > 0 || looks < 40 {
 		t.Errorf("at the end, after %d looks: %q", looks, got)
 	}
 }

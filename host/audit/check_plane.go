@@ -79,6 +79,7 @@ func (c *check) governance(s *scope) *governed {
 		}
 	})
 	g.state = state
+	s.changes = int(report.Entries)          //nolint:gosec // entries of a file
 	s.checked.Entries += int(report.Entries) //nolint:gosec // entries of a file
 	s.checked.Files++
 	var bad *ledger.IntegrityError
