@@ -512,3 +512,29 @@ func TestClosed(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestNoAuthority: without governance.jsonl nothing is known, and so nothing is
+// opened.
+func TestNoAuthority(t *testing.T) {
+	for want, do := range map[string]func(path string) error{
+		governancePath + " is missing": os.Remove,
+		governancePath + " is empty":   func(path string) error { return os.Truncate(path, 0) },
+	} {
+		f := newFixture(t)
+		if err := do(f.path + "/" + governancePath); err != nil {
+			t.Fatal(err)
+		}
+		root, err := session.OpenRoot(session.Options{Workspace: f.path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(root)
+		var found *MismatchError
+		if !errors.As(err, &found) || found.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if err := root.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -36,6 +36,7 @@ package plane
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 
@@ -78,8 +79,17 @@ func Open(root *session.Root) (*Plane, error) {
 	}
 	var err error
 	p.state, err = readState(p.governance())
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		err = &MismatchError{governancePath, "is missing", lostHint}
+	case err == nil && p.state.Head.Size == 0:
+		err = &MismatchError{governancePath, "is empty", lostHint}
+	}
 	return p, err
 }
+
+// lostHint is all that helps where the authority itself is gone.
+const lostHint = "bring it back from a copy: nothing else says what is installed here"
 
 // recover finishes what a crash left, unless a living process is at work there.
 func (p *Plane) recover() error {
