@@ -77,12 +77,27 @@ var (
 //
 // Errors are a *[RequestError], an *[UnknownError], an *[ledger.IntegrityError]
 // of governance.jsonl, one of the system, or the cause of ctx. A session whose
-// ledger is not what was written is no error: it is named in the answer.
+// ledger is not what was written is no error: it is named in the answer. That
+// whole lines were cut off the end of one is not seen here; what verifies both of
+// its ledgers sees it.
 func (a *Audit) Explain(ctx context.Context, what string, reading func(done, of int)) (*Explanation, error) {
 	e, err := parse(what)
 	if err != nil {
 		return nil, err
 	}
+	answer, err := a.answer(ctx, *e, reading)
+	if errors.Is(err, errIndex) {
+		if err := a.drop(); err != nil {
+			a = &Audit{a.root, a.plane, "", a.now}
+		}
+		answer, err = a.answer(ctx, *e, reading)
+	}
+	return answer, err
+}
+
+// answer fills in what was asked for.
+func (a *Audit) answer(ctx context.Context, asked Explanation, reading func(done, of int)) (*Explanation, error) {
+	e := &asked
 	ix, err := a.index(ctx, reading)
 	if err != nil {
 		return nil, err

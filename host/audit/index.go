@@ -373,10 +373,15 @@ func (a *Audit) Forget() error {
 		return nil
 	}
 	if err := a.store(there); err != nil {
-		path, _ := a.indexPath()
-		return os.Remove(path)
+		return a.drop()
 	}
 	return nil
+}
+
+// drop removes the index.
+func (a *Audit) drop() error {
+	path, _ := a.indexPath()
+	return os.Remove(path)
 }
 
 // CleanIndexes removes from a cache the indexes that drop says by the time they

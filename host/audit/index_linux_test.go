@@ -160,6 +160,7 @@ func TestIndexDecidesNothing(t *testing.T) {
 		{"longer", append(slices.Clone(good), good...)},
 		{"of another root", seal(strings.Replace(string(good), root, strings.Repeat("0", 64), 1))},
 		{"of a later version", seal(strings.Replace(string(good), "v1 ", "v2 ", 1))},
+		{"of another program", seal(strings.ReplaceAll(string(good), `"state":"closed"`, `"state":12345678`))},
 		{"sealed nonsense", seal(indexHead + root + "\nSES-1 ho1 x\n" + strings.Repeat("x", 72))},
 		{"sealed numbers", seal(indexHead + root + "\nSES-1 ho1 1 2 3 x {}\n" + strings.Repeat("x", 72))},
 		{"random", bytes.Repeat([]byte{0x5a, '\n', 0xff}, 10_000)},

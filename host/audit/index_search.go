@@ -4,11 +4,16 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/agenthost/agenthost/ledger"
 )
+
+// errIndex says that the index is whole and holds what this program cannot read:
+// another version wrote it.
+var errIndex = errors.New("the index of sessions cannot be read")
 
 // session decodes a line, once.
 func (ix *index) session(n int) (*Session, error) {
@@ -17,7 +22,7 @@ func (ix *index) session(n int) (*Session, error) {
 	}
 	s := &Session{}
 	if err := json.Unmarshal(ix.lines[n].facts, s); err != nil {
-		return nil, fmt.Errorf("session %s: %w", ix.lines[n].id, err)
+		return nil, fmt.Errorf("%w: session %s: %w", errIndex, ix.lines[n].id, err)
 	}
 	ix.decoded[n] = s
 	return s, nil

@@ -63,7 +63,7 @@ func readSession(path string, id session.ID) (*Session, error) {
 		}
 		if err == nil {
 			if err = r.add(e); err != nil {
-				err = &ledger.IntegrityError{File: path, Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()} //nolint:gosec // a count of lines
+				err = &ledger.IntegrityError{File: path, Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()}
 			}
 		}
 		if err != nil {
