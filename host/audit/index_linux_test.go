@@ -225,17 +225,20 @@ func flip(t *testing.T, path string, at int) {
 	}
 }
 
-// Where the cache has no room nothing is kept, and nothing is wrong.
-func TestIndexDiskFull(t *testing.T) {
+// Where the index cannot be written nothing is kept, nothing of the attempt stays,
+// and nothing is wrong.
+func TestIndexNotKept(t *testing.T) {
 	w := newWorld(t)
 	w.chain(3)
 	want := w.answers("", chainQuestions())
-	// The name is too long for the file that would be renamed.
-	w.cache = filepath.Join(t.TempDir(), "full")
-	w.check(os.Mkdir(w.cache, 0o700), os.MkdirAll(filepath.Join(w.cache, indexFolder), 0o700))
-	w.check(os.Chmod(filepath.Join(w.cache, indexFolder), 0o500))
+	path, _ := w.audit(w.cache).indexPath()
+	w.check(os.Mkdir(w.cache, 0o700), os.Mkdir(filepath.Dir(path), 0o700), os.MkdirAll(filepath.Join(path, "in the way"), 0o700))
 	if got := w.answers(w.cache, chainQuestions()); got != want {
 		t.Errorf("got %s\nwant %s", got, want)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 1 || !left[0].IsDir() {
+		t.Errorf("left %v %v, want what was in the way", left, err)
 	}
 }
 
