@@ -250,7 +250,7 @@ func mustEnforce(t *testing.T, g capability.Grants) *capability.Enforcer {
 // TestGainedIsAllThatIsGained: what the new grants permit and the old ones do not
 // is matched by a pattern that is called gained.
 func TestGainedIsAllThatIsGained(t *testing.T) {
-	rounds := 2000
+	rounds := 1000
 	if testing.Short() {
 		rounds = 300
 	}
