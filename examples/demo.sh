@@ -90,3 +90,16 @@ say "9. Everything is on record, and the record verifies."
 run 0 session list
 run 0 ledger show @last
 run 0 verify --all
+
+say "10. A control plane keeps what is installed and who changed it. An agent in it explains that."
+unset AGENTHOST_ROOT
+export AGENTHOST_WORKSPACE="$demo/plane"
+echo "$ export AGENTHOST_WORKSPACE=$AGENTHOST_WORKSPACE"
+mkdir "$AGENTHOST_WORKSPACE"
+echo "$ agenthost control init >$demo/token"
+(umask 077 && "$agenthost" control init >"$demo/token") || exit 1
+run 0 package pack --src "$demo/admin" --token-file "$demo/token"
+run 0 package install --id PKG-T3-ADMIN-001 --token-file "$demo/token"
+run 6 package uninstall --id PKG-T3-ADMIN-001 --token guessed
+run 0 run PKG-T3-ADMIN-001 --query '{"explain":"PKG-T3-ADMIN-001"}'
+run 0 integrity-check
