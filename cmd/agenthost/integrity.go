@@ -80,7 +80,7 @@ func (p *program) showIntegrity(found audit.Integrity) {
 		p.term.line("  %s: %s: %s (%s)", f.Severity, at, f.Message, f.Code)
 		// A remedy is said once for all that follow one another and have it.
 		if next := n + 1; next == len(found.Findings) || found.Findings[next].Remedy != f.Remedy || audit.Area(found.Findings[next].Code) != area {
-			p.term.line("    %s", f.Remedy)
+			p.term.line("    remedy: %s", f.Remedy)
 		}
 	}
 	verdict := "no findings"

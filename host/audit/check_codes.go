@@ -94,10 +94,10 @@ const (
 	remedyLook    = "look at what it holds and who put it there, then remove it"
 	remedyNextRun = "the next agenthost run in this root finishes it"
 	remedyRebuild = "agenthost control rebuild-registry writes it anew from the ledger"
-	remedyInstall = "agenthost package uninstall, then agenthost package install with the archive; find out who changed it"
+	remedyInstall = "agenthost package install writes it anew; find out who changed it"
 	remedyBackup  = "take it from a backup; find out who changed it"
 	remedyKeep    = "keep it as it is and find out who changed it: what it says from there on is worth nothing"
-	remedyOutput  = "nothing, if you meant it; what was published is in the session's record by its digest only"
+	remedyOutput  = "nothing if you meant it; else take it from a backup: the record has its digest, not its content"
 )
 
 // kinds are all codes.

@@ -135,6 +135,7 @@ func (v *sessionVisit) visit() {
 		return
 	}
 	hasLedger, staged := false, false
+	var holders []string
 	for _, e := range entries {
 		switch path := v.path(e.Name); e.Name {
 		case "ledger":
@@ -143,11 +144,14 @@ func (v *sessionVisit) visit() {
 			staged = true
 		case "blocked": // once it is known which turns there are
 		case "holder", newPrefix + "holder":
-			if !v.inUse() {
-				s.add(CodeLeftover, path, "who worked on the session has ended without taking it away")
-			}
+			holders = append(holders, path)
 		default:
 			v.orphan(s, path, e.Type, "ledger", "staging", "blocked", "holder")
+		}
+	}
+	for _, path := range holders {
+		if !staged && !v.inUse() { // else it goes with what is staged
+			s.add(CodeLeftover, path, "who worked on the session has ended without taking it away")
 		}
 	}
 	if !hasLedger {
