@@ -449,6 +449,14 @@ func TestArchives(t *testing.T) {
 		if _, err := c.Install(a.pkg, own, InstallOptions{}); err != nil {
 			t.Error(err)
 		}
+		// Installing it again restores what is damaged in the store.
+		write(t, own, "junk")
+		if out, err := c.Install(a.pkg, a.path, InstallOptions{}); out.Same || err != nil {
+			t.Errorf("damaged: %+v, %v", out, err)
+		}
+		if out, err := c.Install(a.pkg, a.path, InstallOptions{}); !out.Same || err != nil {
+			t.Errorf("whole: %+v, %v", out, err)
+		}
 		// An archive that is newer than what is installed stays.
 		newer := prepare(t, "", spec{id: "PKG-A", version: "2.0.0"})
 		if _, err := c.Store(newer.pkg, newer.path); err != nil {

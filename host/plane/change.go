@@ -364,18 +364,28 @@ func (c *Change) trust(key string) error {
 	if err := c.ready(); err != nil {
 		return err
 	}
-	return checkKey(key)
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	for _, k := range c.now.Trusted {
+		if k != key && nameOf(k) == nameOf(key) {
+			return &RefusedError{CodeNotTrusted, "another key is trusted that has the same name and hash, " + nameOf(key), "find out whose this one is: nobody makes two such keys by chance"}
+		}
+	}
+	return nil
 }
 
-// Distrust takes a verifier key away again: packages signed with it neither are
-// installed nor run. It reports whether it was there.
+// Distrust takes a verifier key away again, given whole or as NAME+HASH: packages
+// signed with it neither are installed nor run. It reports whether it was there.
 func (c *Change) Distrust(key string) (bool, error) {
 	if err := c.ready(); err != nil {
 		return false, c.refused(record.KindSignerDistrust, key, ledger.Hash{}, err)
 	}
-	if !slices.Contains(c.now.Trusted, key) {
+	n := slices.IndexFunc(c.now.Trusted, func(k string) bool { return k == key || nameOf(k) == key })
+	if n < 0 {
 		return false, nil
 	}
+	key = c.now.Trusted[n]
 	return true, c.make(draft{entry: func() (ledger.Body, error) { return record.SignerDistrust{By: c.by, Key: key}, nil }})
 }
 

@@ -133,7 +133,7 @@ func (c *Change) compare(out *Outcome, pkg *archive.Package, i *Installed, o Ins
 	switch {
 	case err == nil:
 		defer old.Close()
-		if was.Package == i.Package && (i.Signer == "" || i.Signer == was.Signer) {
+		if was.Package == i.Package && (i.Signer == "" || i.Signer == was.Signer) && c.whole(was) {
 			out.Same, out.Installed = true, was
 			return nil
 		}
@@ -249,6 +249,17 @@ func (c *Change) kept(s Stored) bool {
 	}
 	sum, err := hashOf(f)
 	return err == nil && sum == s.Archive
+}
+
+// whole reports whether packages_store has what belongs to an installed package, if
+// it is that package's archive that is there at all.
+func (c *Change) whole(i Installed) bool {
+	stored, ok := c.now.Stored[i.Package.ID]
+	if !ok || stored.Package != i.Package {
+		return true
+	}
+	signature, err := durable.Read(c.plane.dir, signatureName(i.Package.ID), int64(len(i.Signature)))
+	return c.kept(stored) && (i.Signature == "" || err == nil && string(signature) == i.Signature)
 }
 
 // stage makes everything of an installation beside its place.

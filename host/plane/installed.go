@@ -60,8 +60,8 @@ func (p *Plane) settled(i Installed) (bool, error) {
 	if found := s.Find(i.Package.ID, i.Plane); len(found) == 0 || found[0].Seq != i.Seq {
 		return false, ErrChanged
 	}
-	if !exists(p.dir, markerFile) {
-		return false, nil
+	if _, found, err := readMarker(p.dir); err != nil || !found {
+		return false, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

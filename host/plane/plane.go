@@ -72,12 +72,13 @@ func Open(root *session.Root) (*Plane, error) {
 		return nil, fmt.Errorf("root %s: %w", root.Path(), ErrNotControl)
 	}
 	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options()}
-	if exists(p.dir, markerFile) {
-		if err := p.recover(); err != nil {
-			return nil, fmt.Errorf("root %s: finishing a change that was cut short: %w", p.path, err)
-		}
+	_, found, err := readMarker(p.dir)
+	if found && err == nil {
+		err = p.recover()
 	}
-	var err error
+	if err != nil {
+		return nil, fmt.Errorf("root %s: finishing a change that was cut short: %w", p.path, err)
+	}
 	p.state, err = readState(p.governance())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

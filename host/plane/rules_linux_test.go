@@ -259,6 +259,13 @@ func TestSigners(t *testing.T) {
 		want(t, f.refusal(err), "not_trusted: it is not a verifier key, NAME+HASH+KEY; agenthost package keygen prints one")
 		_, err = c.Trust(aliceKey)
 		f.refusal(err)
+		// Two keys that people cannot tell apart.
+		honest := c.now.Trusted
+		c.now.Trusted = []string{nameOf(alice) + "+another"}
+		c.seen = []seen{{c.now.Head.Size, RegistryCSV(c.now)}, {c.now.Head.Size, trustedKeys(State{Trusted: honest})}}
+		_, err = c.Trust(alice)
+		want(t, f.refusal(err), "not_trusted: another key is trusted that has the same name and hash, "+nameOf(alice)+"; find out whose this one is: nobody makes two such keys by chance")
+		c.now.Trusted = honest
 	})
 	for _, file := range []string{governancePath, trustedFile} {
 		if b, err := os.ReadFile(filepath.Join(f.path, file)); err != nil || strings.Contains(string(b), "PRIVATE") {
@@ -319,7 +326,7 @@ func TestSigners(t *testing.T) {
 
 	// A key that is not trusted any more counts neither at installation nor later.
 	f.change(func(c *Change) {
-		if gone, err := c.Distrust(bob); !gone || err != nil {
+		if gone, err := c.Distrust(nameOf(bob)); !gone || err != nil {
 			t.Error(gone, err)
 		}
 		if gone, err := c.Distrust(bob); gone || err != nil {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/agenthost/agenthost/host/internal/durable"
 )
@@ -66,8 +68,12 @@ func row(b *bytes.Buffer, fields ...string) {
 }
 
 // formula reports whether a spreadsheet would take a field for a formula: quoting
-// does not keep it from that.
-func formula(field string) bool { return field != "" && strings.ContainsAny(field[:1], "=+-@\t\r") }
+// does not keep it from that. Some look past spaces, and some take the wide forms of
+// East Asian typography for the same.
+func formula(field string) bool {
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(field, unicode.IsSpace))
+	return strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", first) || strings.HasPrefix(field, "\t") || strings.HasPrefix(field, "\r")
+}
 
 // A seen is a view as it was made last: making the registry of a thousand packages
 // takes longer than the rest of a change.
