@@ -168,65 +168,69 @@ func TestInitFault(t *testing.T) {
 		f := newFixture(t)
 		return f.looks()
 	}()
-	for _, kind := range []string{"crash", "full"} {
-		steps := 0
-		for at, more := 1, true; more; at++ {
-			top := memory(t)
-			if kind == "full" {
-				if err := syscall.Mount("tmpfs", top, "tmpfs", 0, "size=128k,mode=0755"); err != nil {
-					t.Log("no small filesystem can be mounted here: ", err)
-					return
-				}
-				t.Cleanup(func() { syscall.Unmount(top, syscall.MNT_DETACH) })
-			}
-			f := &fixture{t: t, path: filepath.Join(top, "root")}
-			reached := ""
-			if kind == "crash" {
-				reached = f.until(at, func() { begin(f.path, f.step) }) //nolint:errcheck // it does not return
-				if reached != "" {
-					f = f.copyOf()
-				}
-			} else {
-				n := 0
-				_, err := begin(f.path, func(step string) {
-					if n++; n == at {
-						reached = step
-						fill(t, filepath.Join(top, "filler"))
-					}
-				})
-				if reached != "" {
-					if err := os.Remove(filepath.Join(top, "filler")); err != nil {
-						t.Fatal(err)
-					}
-				}
-				if _, stat := os.Lstat(f.path); err != nil && !errors.Is(stat, fs.ErrNotExist) {
-					t.Errorf("full at %s: %q is left", reached, names(t, f.path))
-				}
-				if err == nil {
-					differ(t, "full at "+reached, f.looks(), want)
-					more = reached != ""
-					continue
-				}
-			}
-			if more = reached != ""; !more {
-				break
-			}
-			steps++
+	t.Run("crash", func(t *testing.T) { initFault(t, false, want) })
+	t.Run("full", func(t *testing.T) { initFault(t, true, want) })
+}
+
+func initFault(t *testing.T, full bool, want []string) {
+	steps := 0
+	for at := 1; ; at++ {
+		f := &fixture{t: t, path: filepath.Join(memory(t), "root")}
+		reached, err := "", error(nil)
+		if full {
+			reached, err = f.initFull(at)
+		} else if reached = f.until(at, func() { begin(f.path, f.step) }); reached != "" { //nolint:errcheck // it does not return
+			f = f.copyOf()
+			err = errors.New("it was cut short")
+		}
+		if reached == "" {
+			break
+		}
+		steps++
+		if err != nil {
 			if root, err := session.OpenRoot(session.Options{Workspace: filepath.Dir(f.path), Root: f.path}); err == nil {
 				if root.Control() {
-					t.Errorf("%s at %s: it is a control plane", kind, reached)
+					t.Errorf("%s: it is a control plane", reached)
 				}
 				root.Close()
 			}
 			f.init()
-			differ(t, kind+" at "+reached, f.looks(), want)
-			f.install(spec{id: "PKG-A"}, InstallOptions{})
 		}
-		t.Logf("%s: %d steps", kind, steps)
-		if steps < 5 {
-			t.Errorf("%s: %d steps", kind, steps)
-		}
+		differ(t, reached, f.looks(), want)
+		f.install(spec{id: "PKG-A"}, InstallOptions{})
 	}
+	t.Logf("%d steps", steps)
+	if steps < 15 {
+		t.Errorf("%d steps", steps)
+	}
+}
+
+// initFull makes a control plane on a small filesystem of its own, which is full
+// from a step on, and then not any more. Where that fails nothing is left.
+func (f *fixture) initFull(at int) (reached string, err error) {
+	f.t.Helper()
+	top := filepath.Dir(f.path)
+	if err := syscall.Mount("tmpfs", top, "tmpfs", 0, "size=128k,mode=0755"); err != nil {
+		f.t.Skip("no small filesystem can be mounted here: ", err)
+	}
+	f.t.Cleanup(func() { syscall.Unmount(top, syscall.MNT_DETACH) })
+	n := 0
+	f.token, err = begin(f.path, func(step string) {
+		if n++; n == at {
+			reached = step
+			fill(f.t, filepath.Join(top, "filler"))
+		}
+	})
+	if reached == "" {
+		return "", err
+	}
+	if err := os.Remove(filepath.Join(top, "filler")); err != nil {
+		f.t.Fatal(err)
+	}
+	if _, stat := os.Lstat(f.path); err != nil && !errors.Is(stat, fs.ErrNotExist) {
+		f.t.Errorf("full at %s: %q is left", reached, names(f.t, f.path))
+	}
+	return reached, err
 }
 
 // TestInitUnshown: a token that could not be shown never counts.

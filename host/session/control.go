@@ -13,12 +13,6 @@ import (
 	"github.com/agenthost/agenthost/host/internal/durable"
 )
 
-// ControlFolders are the folders of a control plane at its top. In a folder that
-// becomes one they are absent or empty.
-func ControlFolders() []string {
-	return []string{"control", "ledger", "output", "packages_store", "planes", "registries"}
-}
-
 // MakeControl makes the folder at path a control plane, and the folder itself if
 // it is absent: fill puts into it what it is to hold, then FORMAT is written,
 // which makes it one. Before that nothing has happened to it that a second
@@ -127,7 +121,10 @@ func discard(dir *beneath.Dir, name string) error {
 // own.
 func vacant(dir *beneath.Dir) error {
 	var taken []string
-	for _, name := range ControlFolders() {
+	for _, name := range kept {
+		if name == formatFile {
+			continue
+		}
 		info, err := dir.Stat(name)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
