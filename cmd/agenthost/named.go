@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -82,7 +81,9 @@ func (s *sources) agent(name, in string) (named, error) {
 }
 
 // libraries opens what an agent in the given plane, and what it depends on, needs
-// of what is installed, but for what was given.
+// of what is installed, but for what was given. Each gets what its own plane has,
+// or else the next one above; where that makes two versions of one library there is
+// none that the agent could see.
 func (s *sources) libraries(of archive.Manifest, in string, given []*archive.Package) (libs []*archive.Package, err error) {
 	defer func() {
 		if err != nil {
@@ -90,36 +91,51 @@ func (s *sources) libraries(of archive.Manifest, in string, given []*archive.Pac
 			libs = nil
 		}
 	}()
-	known := map[string]archive.Manifest{}
+	found := map[string]plane.Installed{} // without what was given
+	known := map[string]bool{}
+	todo := []dependent{{of, in}}
 	for _, g := range given {
-		known[g.Manifest.ID] = g.Manifest
+		known[g.Manifest.ID] = true
+		todo = append(todo, dependent{g.Manifest, in})
 	}
-	seen := map[string]bool{}
-	for todo := of.Dependencies; len(todo) > 0; todo = todo[1:] {
-		id := todo[0].ID
-		if seen[id] {
-			continue
-		}
-		seen[id] = true
-		m, ok := known[id]
-		if !ok {
+	for ; len(todo) > 0; todo = todo[1:] {
+		for _, d := range todo[0].Dependencies {
+			if known[d.ID] {
+				continue
+			}
 			if err := s.ask(); err != nil {
 				return libs, err
 			}
-			i, ok := s.plane.State().Provider(id, in)
+			i, ok := s.plane.State().Provider(d.ID, todo[0].plane)
 			if !ok {
 				continue // the host says what is missing
+			}
+			before, seen := found[d.ID]
+			if seen && before.Package == i.Package {
+				continue
+			}
+			if seen {
+				return libs, usageError(
+					fmt.Sprintf("%s of %s gets %s %s from %s, and something else it is run with gets %s from %s: an agent sees one version of a library",
+						todo[0].ID, todo[0].plane, d.ID, i.Package.Version, i.Plane, before.Package.Version, before.Plane),
+					"install the same version in both planes, or have one of them without",
+				)
 			}
 			lib, err := s.installed(i)
 			if err != nil {
 				return libs, err
 			}
-			libs = append(libs, lib)
-			m = lib.Manifest
+			found[d.ID], libs = i, append(libs, lib)
+			todo = append(todo, dependent{lib.Manifest, i.Plane})
 		}
-		todo = slices.Concat(todo, m.Dependencies)
 	}
 	return libs, nil
+}
+
+// dependent is a package that depends on others, in a plane.
+type dependent struct {
+	archive.Manifest
+	plane string
 }
 
 // find returns what is installed under a name, in the given plane or in every
