@@ -59,6 +59,7 @@ const (
 	CodeUnclaimedTurn    = "unclaimed_turn"
 	CodeSnapshotMissing  = "snapshot_missing"
 	CodeSnapshotChanged  = "snapshot_changed"
+	CodeSnapshotForged   = "snapshot_forged"
 
 	// Published files.
 
@@ -149,6 +150,7 @@ var kinds = map[string]kind{
 	CodeUnclaimedTurn:    {areaOrders, Error, "find out who took it away: without it more turns can run than were granted"},
 	CodeSnapshotMissing:  {areaOrders, Warning, "nothing: agenthost context rebuilds it from the record"},
 	CodeSnapshotChanged:  {areaOrders, Warning, "remove it: agenthost context rebuilds it from the record"},
+	CodeSnapshotForged:   {areaOrders, Error, "find out who wrote it, and remove it with planes/ho2/context: agenthost context rebuilds all of it"},
 
 	CodePublishedMissing:  {areaPublished, Warning, remedyOutput},
 	CodePublishedChanged:  {areaPublished, Warning, remedyOutput},

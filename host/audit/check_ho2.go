@@ -278,8 +278,10 @@ func (c *check) keptSnapshot(s *scope, one *sessionCheck, size uint64, k context
 	switch {
 	case size > one.entries:
 		s.add(CodeLedgerBroken, log, "it has %d entries, and had %d when a snapshot was kept (%s/%s line %d): its end was cut off", one.entries, size, ledgersTop, record.ContextFile, k.line)
-	case one.heads[size] != k.Head:
+	case one.contexts[size].head != k.Head:
 		s.put(Finding{Code: CodeLedgerBroken, Path: log, Line: int(size), Message: fmt.Sprintf("it is not the entry that was there when a snapshot was kept (%s/%s line %d): it was written anew", ledgersTop, record.ContextFile, k.line)}) //nolint:gosec // a line number
+	case one.contexts[size].snapshot != k.SHA256:
+		s.put(Finding{Code: CodeSnapshotForged, Path: ledgersTop + "/" + record.ContextFile, Line: k.line, Message: fmt.Sprintf("what it says was kept of %s is not what its record came to after %d entries", one.id, size)})
 	}
 	if _, err := c.dir.Stat(path); gone(err) {
 		s.add(CodeSnapshotMissing, path, "a snapshot of %s was kept, and is gone", one.id)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // planeSpoilings are those of control planes.
@@ -130,6 +131,18 @@ func planeSpoilings() []spoiling {
 				record.ContextSnapshot{SessionID: sesOpen, Plane: "ho1", Size: 2})
 			f.write(snapshotsTop+"/"+sesTwo+"/100.json", "")
 			f.write(snapshotsTop+"/"+sesOpen+"/2.json", "")
+		}},
+		{name: "a snapshot of what never was", do: func(f *fixture) {
+			const name = snapshotsTop + "/" + sesOne + "/8.json"
+			forged := strings.Replace(string(f.read(name)), `"status":"ok"`, `"status":"no"`, 1)
+			ok(f.t, os.WriteFile(f.abs(name), []byte(forged), 0o600))
+			var kept record.ContextSnapshot
+			for e, err := range ledger.Read(f.abs(ledgersTop + "/context.jsonl")) {
+				ok(f.t, err)
+				ok(f.t, e.Decode(&kept))
+			}
+			kept.SHA256, kept.Bytes = ledger.Sum([]byte(forged)), int64(len(forged))
+			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), kept)
 		}},
 		{name: "the ledger of snapshots is changed", do: func(f *fixture) { f.swap(ledgersTop+"/context.jsonl", sesOne, sesTwo) }},
 		{name: "signatures that the policy requires", do: func(f *fixture) {

@@ -26,13 +26,19 @@ func (p place) path() string { return "planes/" + p.plane + "/sessions/" + strin
 type sessionCheck struct {
 	place
 	found     scope
-	as        [2]beneath.Info        // of both ledgers, before they were read
-	published []publication          // of all its turns
-	ordered   []claim                // turns that ran under a work order
-	entries   uint64                 // of exec.jsonl
-	heads     map[uint64]ledger.Hash // of its entries of which there are snapshots, by their number
-	whole     bool                   // its record says all that it should
-	used      bool                   // a process works on it, as far as anybody had to ask
+	as        [2]beneath.Info       // of both ledgers, before they were read
+	published []publication         // of all its turns
+	ordered   []claim               // turns that ran under a work order
+	entries   uint64                // of exec.jsonl
+	contexts  map[uint64]remembered // after the entries of which there are snapshots, by their number
+	whole     bool                  // its record says all that it should
+	used      bool                  // a process works on it, as far as anybody had to ask
+}
+
+// remembered is what a session had come to after an entry.
+type remembered struct {
+	head     ledger.Hash // of the entry
+	snapshot ledger.Hash // of the file; zero within a turn, of which there is none
 }
 
 // publication is a file that a turn published.
@@ -87,14 +93,14 @@ func (c *check) allSessions(s *scope, g *governed, a *authorized) (all []*sessio
 // session checks one session, unless it was whole before and was not written to
 // since.
 func (c *check) session(p place, g *governed, a *authorized) *sessionCheck {
-	one := &sessionCheck{place: p, heads: map[uint64]ledger.Hash{}}
+	one := &sessionCheck{place: p, contexts: map[uint64]remembered{}}
 	for size := range a.snapshots[p.id] {
-		one.heads[size] = ledger.Hash{}
+		one.contexts[size] = remembered{}
 	}
 	for i, file := range []string{record.ExecFile, record.EvidenceFile} {
 		one.as[i], _ = c.dir.Stat(p.path() + "/ledger/" + file) //nolint:errcheck // what is wrong with it is found later
 	}
-	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) && len(known.heads) == len(one.heads) {
+	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) && len(known.contexts) == len(one.contexts) {
 		return known
 	}
 	v := &sessionVisit{check: c, one: one, s: &one.found, g: g}
@@ -113,6 +119,7 @@ type sessionVisit struct {
 	opened record.SessionOpen
 	blobs  map[ledger.Hash]bool // that the entries name; false: erased
 	torn   map[string]bool      // files of debris that the ledgers note
+	fold   fold                 // of exec.jsonl, where there are snapshots
 	asked  bool
 }
 
@@ -241,9 +248,7 @@ func (v *sessionVisit) judge(err error) {
 func (v *sessionVisit) saw(file string, e ledger.Entry, body ledger.Body) {
 	if file == record.ExecFile {
 		v.one.entries = e.Seq + 1
-		if _, wanted := v.one.heads[v.one.entries]; wanted {
-			v.one.heads[v.one.entries] = e.Hash
-		}
+		v.remember(e, body)
 	}
 	switch b := body.(type) {
 	case record.SessionOpen:
@@ -272,6 +277,22 @@ func (v *sessionVisit) saw(file string, e ledger.Entry, body ledger.Body) {
 			v.one.published = append(v.one.published, publication{v.one.id, e.Turn, int(e.Seq) + 1, e.Time.UnixNano(), p}) //nolint:gosec // a line number
 		}
 	}
+}
+
+// remember makes the context after an entry, if there is a snapshot of it.
+func (v *sessionVisit) remember(e ledger.Entry, body ledger.Body) {
+	if len(v.one.contexts) == 0 {
+		return
+	}
+	err := v.fold.take(e, body)
+	if _, wanted := v.one.contexts[v.one.entries]; !wanted {
+		return
+	}
+	now := remembered{head: e.Hash}
+	if k, _, failed := v.fold.snapshot(); err == nil && failed == nil && k.Size == v.one.entries {
+		now.snapshot = k.SHA256
+	}
+	v.one.contexts[v.one.entries] = now
 }
 
 // unfinished finds a turn that has not ended although nobody works on it.

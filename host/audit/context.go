@@ -85,11 +85,16 @@ func (f *fold) skip(e ledger.Entry) error {
 
 // add takes the next entry.
 func (f *fold) add(e ledger.Entry) error {
-	if err := f.skip(e); err != nil {
-		return err
-	}
 	body, err := record.Decode(e)
 	if err != nil {
+		return err
+	}
+	return f.take(e, body)
+}
+
+// take is add of an entry whose body was decoded.
+func (f *fold) take(e ledger.Entry, body ledger.Body) error {
+	if err := f.skip(e); err != nil {
 		return err
 	}
 	switch b := body.(type) {

@@ -146,21 +146,21 @@ func (f *fixture) authorize() {
 	f.t.Helper()
 	f.mkdir(ordersTop)
 	f.mkdir(claimsTop)
-	f.mkdir(snapshotsTop + "/" + sesOne)
 	f.write(ordersTop+"/WO-1.json", `{"schema": "agenthost/work_order/v1", "id": "WO-1", "packages": ["`+tool+`"]}`)
 	f.append(claimsTop+"/WO-1.jsonl", record.WorkOrderOptions("WO-1"), record.WorkOrderTurn{WorkOrder: "WO-1", SessionID: sesTwo, TurnNumber: 1})
-	const size, content = 8, "what the context was"
-	var head ledger.Hash
-	for e, err := range ledger.Read(f.abs(in(sesOne, "ledger/exec.jsonl"))) {
-		ok(f.t, err)
-		if e.Seq+1 == size {
-			head = e.Hash
-		}
-	}
-	ok(f.t, os.WriteFile(f.abs(snapshotsTop+"/"+sesOne+"/8.json"), []byte(content), 0o600))
-	f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{
-		SessionID: sesOne, Plane: "ho1", Size: size, Head: head, SHA256: ledger.Sum([]byte(content)), Bytes: int64(len(content)),
-	})
+	f.snapshot(sesOne)
+}
+
+// snapshot keeps a snapshot of a session's context, in the place of all others
+// of it.
+func (f *fixture) snapshot(id session.ID) {
+	f.t.Helper()
+	root := f.open()
+	entry, data, err := New(root, nil, "").Snapshot(context.Background(), id, "ho1", time.Time{})
+	ok(f.t, err)
+	f.mkdir(snapshotsTop + "/" + string(id))
+	ok(f.t, os.WriteFile(f.abs(fmt.Sprintf("%s/%s/%d.json", snapshotsTop, id, entry.Size)), data, 0o600))
+	f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), entry)
 }
 
 // append appends entries to a ledger, which is made if there is none.
