@@ -144,6 +144,18 @@ func entrySchema() (*jsonschema.Schema, error) {
 		record.SessionClose{},
 		record.Violation{},
 		record.TurnEvidence{},
+		record.ControlInit{},
+		record.TokenRotate{},
+		record.SignerTrust{},
+		record.SignerDistrust{},
+		record.PackageStore{},
+		record.PackageInstall{},
+		record.PackageUninstall{},
+		record.RegistryRebuild{},
+		record.SessionPrune{},
+		record.ChangeRefused{},
+		record.WorkOrderTurn{},
+		record.ContextSnapshot{},
 	} {
 		s, err := schemaOf(reflect.TypeOf(body))
 		if err != nil {

@@ -94,13 +94,13 @@ func TestPolicySchema(t *testing.T) {
 	}
 }
 
-// TestEntrySchema: every line of the golden ledgers fits, and none with a member
-// that has no business there.
+// TestEntrySchema: every line of the golden ledgers fits, every entry of the
+// ledgers of a control plane, and none with a member that has no business there.
 func TestEntrySchema(t *testing.T) {
 	accepts := acceptor(t, entrySchema)
 	kinds := map[string]bool{}
-	for _, name := range []string{record.ExecFile, record.EvidenceFile} {
-		path := filepath.Join("..", "..", "testdata", "ledgers", "good", name)
+	golden := filepath.Join("..", "..", "testdata", "ledgers", "good")
+	for _, path := range []string{filepath.Join(golden, record.ExecFile), filepath.Join(golden, record.EvidenceFile), governance(t)} {
 		for e, err := range ledger.Read(path) {
 			if err != nil {
 				t.Fatal(err)
@@ -114,15 +114,53 @@ func TestEntrySchema(t *testing.T) {
 			}
 		}
 	}
-	if len(kinds) < 10 {
+	if len(kinds) < 22 {
 		t.Errorf("only %d kinds were looked at", len(kinds))
 	}
+}
+
+// governance writes a ledger with each kind of entry that a control plane has.
+func governance(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), record.GovernanceFile)
+	log, err := ledger.Create(path, record.GovernanceOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := ledger.Sum(nil)
+	by, pkg := record.Actor{UID: 7, User: "u"}, record.Package{ID: "PKG-A", Version: "1.0.0", SHA256: sum}
+	for _, b := range []ledger.Body{
+		record.ControlInit{By: by, Agenthost: "0", Token: sum},
+		record.TokenRotate{By: by, Token: sum, Lost: true},
+		record.SignerTrust{By: by, Key: "k"},
+		record.SignerDistrust{By: by, Key: "k"},
+		record.PackageStore{By: by, Package: pkg, Archive: sum, Size: 1},
+		record.PackageInstall{By: by, Package: pkg, Plane: "ho1", Archive: sum},
+		record.PackageInstall{
+			By: by, Package: pkg, Plane: "ho1", Name: "n", SpecID: "SPEC-A", Tier: "T3", Dependencies: []record.Dependency{{ID: "PKG-B", Version: "1.0.0"}},
+			Files: 1, Archive: sum, Size: 1, Signer: "s", Signature: "s", Replaces: &pkg, Gained: []string{"g"}, Forced: true, Rotated: true,
+		},
+		record.PackageUninstall{By: by, Package: pkg, Plane: "ho1", Stored: true},
+		record.RegistryRebuild{By: by, SHA256: sum},
+		record.SessionPrune{By: by, SessionID: "SES-A", Plane: "ho1", Published: true},
+		record.ChangeRefused{By: by, Change: record.KindPackageInstall, Code: "c", Message: "m"},
+		record.WorkOrderTurn{WorkOrder: "WO-A", Package: pkg, SessionID: "SES-A", TurnNumber: 1, SHA256: sum},
+		record.ContextSnapshot{SessionID: "SES-A", Plane: "ho1", Size: 1, Head: sum, SHA256: sum, Bytes: 1},
+	} {
+		if _, err := log.Append(0, b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // TestSchemasSayWhatTheyAre: each names the dialect it is written in.
 func TestSchemasSayWhatTheyAre(t *testing.T) {
 	for name, make := range map[string]func() (*jsonschema.Schema, error){
-		"manifest": manifestSchema, "policy": policySchema, "envelope": envelopeSchema, "entry": entrySchema,
+		"manifest": manifestSchema, "policy": policySchema, "envelope": envelopeSchema, "entry": entrySchema, "work_order": workOrderSchema,
 	} {
 		s, err := make()
 		if err != nil {
