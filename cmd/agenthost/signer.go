@@ -37,8 +37,10 @@ stays, and does not run any more.`,
 				Action: p.inPlane(1, 1, p.controlSignerRemove),
 			},
 			{
-				Name:   "list",
-				Usage:  "list the verifier keys whose signatures count",
+				Name:  "list",
+				Usage: "list the verifier keys whose signatures count",
+				Description: `One a line, as control signer add took them: the name, the hash, and the key
+itself.`,
 				Action: p.inPlane(0, 0, p.controlSignerList),
 			},
 		},
