@@ -364,23 +364,6 @@ func parentOf(path string) string {
 	return "."
 }
 
-// kindOf is what a file is, in words.
-func kindOf(m fs.FileMode) string {
-	switch m.Type() {
-	case 0:
-		return "a file"
-	case fs.ModeDir:
-		return "a folder"
-	case fs.ModeSymlink:
-		return "a symbolic link"
-	case fs.ModeNamedPipe:
-		return "a FIFO"
-	case fs.ModeSocket:
-		return "a socket"
-	}
-	return "a device"
-}
-
 // plain is the text of an error without the name, which the finding has.
 func plain(err error) string {
 	var path *fs.PathError

@@ -107,7 +107,7 @@ func (c *check) walk(s *scope, top string) (files map[string]beneath.Info, fit b
 			}
 			info, ok := c.stat(s, path, ours)
 			if ok && !info.Mode.IsRegular() {
-				s.add(CodeKind, path, "%s, and a package has files and folders only", kindOf(info.Mode))
+				s.add(CodeKind, path, "%s, and a package has files and folders only", beneath.KindOf(info.Mode))
 				ok = false
 			}
 			if !ok {

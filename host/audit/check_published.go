@@ -168,7 +168,7 @@ func (c *check) outputOf(s *scope, one *sessionCheck) {
 			case e.Type.IsDir():
 				s.add(CodeOrphan, path, "a folder in which %s published nothing", one.id)
 			default:
-				s.add(CodeOrphan, path, "%s that %s did not publish", kindOf(e.Type), one.id)
+				s.add(CodeOrphan, path, "%s that %s did not publish", beneath.KindOf(e.Type), one.id)
 			}
 		}
 	}

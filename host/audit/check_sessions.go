@@ -74,7 +74,7 @@ func (c *check) allSessions(s *scope, g *governed, a *authorized) (all []*sessio
 			case err == nil && e.Type.IsDir():
 				all = append(all, &sessionCheck{place: place{plane, id}})
 			case err == nil:
-				s.add(CodeKind, path, "%s is there, where agenthost has the folder of a session", kindOf(e.Type))
+				s.add(CodeKind, path, "%s is there, where agenthost has the folder of a session", beneath.KindOf(e.Type))
 			default:
 				c.orphan(s, path, e.Type)
 			}
@@ -321,7 +321,7 @@ func (v *sessionVisit) blocked() {
 		case err != nil, strconv.Itoa(turn) != e.Name, turn < 1, v.one.whole && turn > len(v.report.Turns) && turn != v.report.Unfinished:
 			v.orphan(v.s, path, e.Type)
 		case !e.Type.IsDir():
-			v.s.add(CodeKind, path, "%s is there, where agenthost has a folder", kindOf(e.Type))
+			v.s.add(CodeKind, path, "%s is there, where agenthost has a folder", beneath.KindOf(e.Type))
 		}
 	}
 }

@@ -87,7 +87,7 @@ func (c *check) folder(s *scope, path string, not fs.FileMode) ([]beneath.Entry,
 		return nil, false
 	}
 	if !info.Mode.IsDir() {
-		s.add(CodeKind, path, "%s is there, where agenthost has a folder", kindOf(info.Mode))
+		s.add(CodeKind, path, "%s is there, where agenthost has a folder", beneath.KindOf(info.Mode))
 		return nil, false
 	}
 	entries, err := c.dir.ReadDir(path)
@@ -105,7 +105,7 @@ func (c *check) folder(s *scope, path string, not fs.FileMode) ([]beneath.Entry,
 func (c *check) file(s *scope, path string, not fs.FileMode) (beneath.Info, bool) {
 	info, ok := c.stat(s, path, not)
 	if ok && !info.Mode.IsRegular() {
-		s.add(CodeKind, path, "%s is there, where agenthost has a file", kindOf(info.Mode))
+		s.add(CodeKind, path, "%s is there, where agenthost has a file", beneath.KindOf(info.Mode))
 		ok = false
 	}
 	return info, ok
@@ -117,11 +117,11 @@ func (c *check) orphan(s *scope, path string, kind fs.FileMode, names ...string)
 	name := path[strings.LastIndexByte(path, '/')+1:]
 	for _, known := range names {
 		if strings.EqualFold(known, name) {
-			s.add(CodeOrphan, path, "%s that nobody accounts for: the name differs from %s only in case", kindOf(kind), known)
+			s.add(CodeOrphan, path, "%s that nobody accounts for: the name differs from %s only in case", beneath.KindOf(kind), known)
 			return
 		}
 	}
-	s.add(CodeOrphan, path, "%s that nobody accounts for", kindOf(kind))
+	s.add(CodeOrphan, path, "%s that nobody accounts for", beneath.KindOf(kind))
 }
 
 // open opens a regular file, whatever else comes in its place meanwhile. The error
@@ -133,7 +133,7 @@ func (c *check) open(path string) (*os.File, beneath.Info, error) {
 	}
 	info, err := beneath.StatFile(f)
 	if err == nil && !info.Mode.IsRegular() {
-		err = errors.New(kindOf(info.Mode) + " is there")
+		err = errors.New(beneath.KindOf(info.Mode) + " is there")
 	}
 	if err != nil {
 		return nil, info, errors.Join(err, f.Close())

@@ -64,7 +64,7 @@ func openRegular(dir *beneath.Dir, name string) (*os.File, error) {
 	}
 	info, err := beneath.StatFile(f)
 	if err == nil && !info.Mode.IsRegular() {
-		err = fmt.Errorf("%s: %s", name, kindOf(info.Mode))
+		err = fmt.Errorf("%s: %s", name, beneath.KindOf(info.Mode))
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -158,7 +158,7 @@ func (k *Kept) list(dir *beneath.Dir, prefix string) error {
 		case info.Mode.IsRegular():
 			f.Size = info.Size
 		default:
-			f.Unfit = kindOf(info.Mode)
+			f.Unfit = beneath.KindOf(info.Mode)
 		}
 		k.Files = append(k.Files, f)
 		return nil

@@ -326,7 +326,7 @@ func (st *Staging) copy(ctx context.Context, i int, r Realized) (p record.Public
 	case err != nil:
 		// A socket cannot be opened; whatever it is, it is not publishable.
 		if info, e := area.Stat(r.Staged); e == nil && !info.Mode.IsRegular() {
-			return p, kindOf(info.Mode), nil
+			return p, beneath.KindOf(info.Mode), nil
 		}
 		return p, "", err
 	}
@@ -353,7 +353,7 @@ func (st *Staging) copy(ctx context.Context, i int, r Realized) (p record.Public
 func unfit(f *os.File, info beneath.Info) (string, error) {
 	switch {
 	case !info.Mode.IsRegular():
-		return kindOf(info.Mode), nil
+		return beneath.KindOf(info.Mode), nil
 	case info.Nlink != 1:
 		return fmt.Sprintf("a file with %d names (hard links)", info.Nlink), nil
 	case info.Mode&fs.ModeSetuid != 0:
@@ -376,22 +376,6 @@ func unfit(f *os.File, info beneath.Info) (string, error) {
 		}
 	}
 	return "", nil
-}
-
-func kindOf(m fs.FileMode) string {
-	switch m.Type() {
-	case 0:
-		return "a file"
-	case fs.ModeDir:
-		return "a folder"
-	case fs.ModeSymlink:
-		return "a symbolic link"
-	case fs.ModeNamedPipe:
-		return "a FIFO"
-	case fs.ModeSocket:
-		return "a socket"
-	}
-	return "a device"
 }
 
 // duplicate makes a durable new file of the content of src, of the mode that

@@ -61,7 +61,7 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 		info, err := dir.Stat(v.near)
 		if err == nil {
 			if !info.Mode.IsDir() {
-				v.bad = kindOf(info.Mode) + " is in the way: " + v.near
+				v.bad = beneath.KindOf(info.Mode) + " is in the way: " + v.near
 				return v, nil
 			}
 			if v.mount, err = dir.Mount(v.near); err != nil {
@@ -84,7 +84,7 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 		return v, nil
 	case err != nil:
 		if info, e := dir.Stat(name); e == nil && !info.Mode.IsRegular() {
-			v.bad = kindOf(info.Mode)
+			v.bad = beneath.KindOf(info.Mode)
 			return v, nil
 		}
 		return v, err
@@ -94,7 +94,7 @@ func look(ctx context.Context, dir *beneath.Dir, name string) (sight, error) {
 		return v, err
 	}
 	if !v.info.Mode.IsRegular() {
-		v.bad = kindOf(v.info.Mode)
+		v.bad = beneath.KindOf(v.info.Mode)
 		return v, nil
 	}
 	if v.info.Nlink != 1 {

@@ -206,3 +206,20 @@ func Lock(ctx context.Context, f *os.File) error {
 		}
 	}
 }
+
+// KindOf says in words what a file is: "a file", "a folder", "a symbolic link".
+func KindOf(m fs.FileMode) string {
+	switch m.Type() {
+	case 0:
+		return "a file"
+	case fs.ModeDir:
+		return "a folder"
+	case fs.ModeSymlink:
+		return "a symbolic link"
+	case fs.ModeNamedPipe:
+		return "a FIFO"
+	case fs.ModeSocket:
+		return "a socket"
+	}
+	return "a device"
+}
