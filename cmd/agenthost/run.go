@@ -27,7 +27,7 @@ func (p *program) runCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "run",
 		Usage:     "run one turn of an agent",
-		ArgsUsage: "PKG|ID [-- ARG…]",
+		ArgsUsage: "PKG [-- ARG…]",
 		Description: `PKG is a packed package, a folder with a manifest.json, or a WebAssembly module
 (which gets no rights but its own output). The agent sees the workspace as /, its
 package at /.agenthost/pkg, its output folder at /out and scratch at /tmp. What it
@@ -35,9 +35,9 @@ writes is published when the turn has ended and only if it is exactly what was
 declared; else nothing is published, and the status is 3. Standard output is the
 agent's result, byte for byte; its messages go to standard error behind "guest| ".
 
-In a control plane an ID names an installed package: it runs in the plane it is
-installed in, with the libraries that are installed there or above, and not if its files
-are no longer what was installed.
+In a control plane PKG may be the id of an installed package: it runs in the plane it
+is installed in, with the libraries that are installed there or above, and not if its
+files are no longer what was installed.
 
 A run is a turn of a session, which is closed when the turn has ended. With --open
 it stays open, and --session runs the next turn in it: the same package, which

@@ -116,15 +116,13 @@ func oneToken(from string, r io.Reader) (string, error) {
 	return token, nil
 }
 
-// tokens finds what has the form of an admin token.
-var tokens = regexp.MustCompile(`agenthost_[A-Za-z0-9_-]{43}`)
-
 // withoutTokens is text in which nobody can read a token that was given in the
 // wrong place.
 func withoutTokens(s string) string {
 	if !strings.Contains(s, "agenthost_") {
 		return s
 	}
+	tokens := regexp.MustCompile(`agenthost_[A-Za-z0-9_-]{43}`)
 	return tokens.ReplaceAllLiteralString(s, "agenthost_…")
 }
 

@@ -263,7 +263,7 @@ func (s *scope) add(code, path, format string, args ...any) {
 
 // put is add for a finding of which more is said.
 func (s *scope) put(f Finding) {
-	k := kinds[f.Code]
+	k := kinds()[f.Code]
 	f.Severity = cmp.Or(f.Severity, k.severity)
 	f.Remedy = cmp.Or(f.Remedy, k.remedy)
 	in := [2]string{f.Code, parentOf(f.Path)}
@@ -303,7 +303,7 @@ func (s *scope) place(f Finding) Finding {
 
 // ofPlane reports whether a finding is about what changes of the plane change.
 func ofPlane(f Finding) bool {
-	area := kinds[f.Code].area
+	area := kinds()[f.Code].area
 	return area == areaControl || area == areaPackages
 }
 
@@ -332,7 +332,7 @@ func (s *scope) list() []Finding {
 	list := slices.Clone(s.findings)
 	for in, n := range s.inFolder {
 		if n > listed {
-			k := kinds[in[0]]
+			k := kinds()[in[0]]
 			list = append(list, Finding{
 				Code: in[0], Severity: k.severity, Path: in[1], Count: n - listed,
 				Message: fmt.Sprintf("%d more like those before, which are not listed", n-listed), Remedy: k.remedy,
@@ -341,7 +341,7 @@ func (s *scope) list() []Finding {
 	}
 	slices.SortFunc(list, func(a, b Finding) int {
 		return cmp.Or(
-			cmp.Compare(kinds[a.Code].area, kinds[b.Code].area),
+			cmp.Compare(kinds()[a.Code].area, kinds()[b.Code].area),
 			strings.Compare(a.folder(), b.folder()), cmp.Compare(min(a.Count, 1), min(b.Count, 1)),
 			strings.Compare(a.Path, b.Path), cmp.Compare(a.Line, b.Line), strings.Compare(a.Code, b.Code), strings.Compare(a.Message, b.Message),
 		)

@@ -1,5 +1,7 @@
 package audit
 
+import "sync"
+
 // Codes of findings: what is wrong, as programs tell them apart.
 const (
 	// The root itself.
@@ -81,7 +83,7 @@ const (
 
 // Area is what findings of a code are about, as a heading for people.
 func Area(code string) string {
-	return []string{"root", "control plane", "packages", "sessions", "work orders and contexts", "published files"}[kinds[code].area]
+	return []string{"root", "control plane", "packages", "sessions", "work orders and contexts", "published files"}[kinds()[code].area]
 }
 
 // kind is what all findings of a code have in common.
@@ -101,59 +103,62 @@ const (
 	remedyOutput  = "nothing if you meant it; else take it from a backup: the record has its digest, not its content"
 )
 
-// kinds are all codes.
-var kinds = map[string]kind{
-	CodeFormat:      {areaRoot, Warning, "the next agenthost run makes it"},
-	CodePermissions: {areaRoot, Error, "take the right away with chmod"},
-	CodeOwner:       {areaRoot, Error, "give it back with chown, after looking at what it holds"},
-	CodeKind:        {areaRoot, Error, "find out who put it there; remove it, and take what belongs there from a backup"},
-	CodeOrphan:      {areaRoot, Error, remedyLook},
-	CodeLeftover:    {areaRoot, Warning, "remove it: nothing depends on it"},
-	CodeUnreadable:  {areaRoot, Error, "make it readable for the user who runs agenthost, and check again"},
-	CodeCase:        {areaRoot, Warning, "rename it: on a filesystem that does not tell case apart it would be agenthost's own"},
+// kinds returns all codes. The table is made when it is asked for first, and not
+// at each start of the program.
+var kinds = sync.OnceValue(func() map[string]kind {
+	return map[string]kind{
+		CodeFormat:      {areaRoot, Warning, "the next agenthost run makes it"},
+		CodePermissions: {areaRoot, Error, "take the right away with chmod"},
+		CodeOwner:       {areaRoot, Error, "give it back with chown, after looking at what it holds"},
+		CodeKind:        {areaRoot, Error, "find out who put it there; remove it, and take what belongs there from a backup"},
+		CodeOrphan:      {areaRoot, Error, remedyLook},
+		CodeLeftover:    {areaRoot, Warning, "remove it: nothing depends on it"},
+		CodeUnreadable:  {areaRoot, Error, "make it readable for the user who runs agenthost, and check again"},
+		CodeCase:        {areaRoot, Warning, "rename it: on a filesystem that does not tell case apart it would be agenthost's own"},
 
-	CodeGovernanceMissing: {areaControl, Error, remedyBackup},
-	CodeGovernanceBroken:  {areaControl, Error, remedyKeep},
-	CodeTokenMissing:      {areaControl, Error, remedyBackup},
-	CodeTokenChanged:      {areaControl, Error, remedyBackup},
-	CodeTrustedKeys:       {areaControl, Error, remedyRebuild},
-	CodePolicy:            {areaControl, Error, "correct it; agenthost policy show says what is wrong"},
-	CodeUnfinishedChange:  {areaControl, Warning, "the next change of the control plane finishes it or takes it back"},
-	CodeRegistryMissing:   {areaControl, Error, remedyRebuild},
-	CodeRegistryChanged:   {areaControl, Error, remedyRebuild},
+		CodeGovernanceMissing: {areaControl, Error, remedyBackup},
+		CodeGovernanceBroken:  {areaControl, Error, remedyKeep},
+		CodeTokenMissing:      {areaControl, Error, remedyBackup},
+		CodeTokenChanged:      {areaControl, Error, remedyBackup},
+		CodeTrustedKeys:       {areaControl, Error, remedyRebuild},
+		CodePolicy:            {areaControl, Error, "correct it; agenthost policy show says what is wrong"},
+		CodeUnfinishedChange:  {areaControl, Warning, "the next change of the control plane finishes it or takes it back"},
+		CodeRegistryMissing:   {areaControl, Error, remedyRebuild},
+		CodeRegistryChanged:   {areaControl, Error, remedyRebuild},
 
-	CodeArchiveMissing:    {areaPackages, Error, "take it from a backup, or install the package anew"},
-	CodeArchiveChanged:    {areaPackages, Error, "take it from a backup, or install the package anew; find out who changed it"},
-	CodePackageMissing:    {areaPackages, Error, remedyInstall},
-	CodePackageChanged:    {areaPackages, Error, remedyInstall},
-	CodeFileMissing:       {areaPackages, Error, remedyInstall},
-	CodeFileChanged:       {areaPackages, Error, remedyInstall},
-	CodeFileExtra:         {areaPackages, Error, remedyLook},
-	CodeHardLink:          {areaPackages, Error, "find the other name of the file, which can change it; install the package anew"},
-	CodeDependencyMissing: {areaPackages, Error, "install what is missing"},
-	CodeDependencyRange:   {areaPackages, Error, "install a version that is in the range"},
-	CodeDependencyCycle:   {areaPackages, Error, "install versions that do not depend on each other"},
-	CodeSignatureMissing:  {areaPackages, Error, "install it signed, or have the policy not require it"},
-	CodeSignatureInvalid:  {areaPackages, Error, "install the package anew with its signature"},
-	CodeSignerUntrusted:   {areaPackages, Warning, "trust the key again, or install the package signed by another"},
+		CodeArchiveMissing:    {areaPackages, Error, "take it from a backup, or install the package anew"},
+		CodeArchiveChanged:    {areaPackages, Error, "take it from a backup, or install the package anew; find out who changed it"},
+		CodePackageMissing:    {areaPackages, Error, remedyInstall},
+		CodePackageChanged:    {areaPackages, Error, remedyInstall},
+		CodeFileMissing:       {areaPackages, Error, remedyInstall},
+		CodeFileChanged:       {areaPackages, Error, remedyInstall},
+		CodeFileExtra:         {areaPackages, Error, remedyLook},
+		CodeHardLink:          {areaPackages, Error, "find the other name of the file, which can change it; install the package anew"},
+		CodeDependencyMissing: {areaPackages, Error, "install what is missing"},
+		CodeDependencyRange:   {areaPackages, Error, "install a version that is in the range"},
+		CodeDependencyCycle:   {areaPackages, Error, "install versions that do not depend on each other"},
+		CodeSignatureMissing:  {areaPackages, Error, "install it signed, or have the policy not require it"},
+		CodeSignatureInvalid:  {areaPackages, Error, "install the package anew with its signature"},
+		CodeSignerUntrusted:   {areaPackages, Warning, "trust the key again, or install the package signed by another"},
 
-	CodeSessionIncomplete: {areaSessions, Error, "take it from a backup: without both ledgers a session proves nothing"},
-	CodeSessionMisplaced:  {areaSessions, Error, "put it back under its own name"},
-	CodeLedgerBroken:      {areaSessions, Error, remedyKeep},
-	CodeTorn:              {areaSessions, Warning, "the next command that writes to it sets the debris aside"},
-	CodeUnfinishedTurn:    {areaSessions, Warning, remedyNextRun},
-	CodeUnfinishedCommit:  {areaSessions, Error, remedyNextRun},
-	CodeUnfinishedPrune:   {areaSessions, Warning, "agenthost session prune finishes it"},
-	CodeBlobWritable:      {areaSessions, Warning, "chmod 0400: what is kept there is never written again"},
+		CodeSessionIncomplete: {areaSessions, Error, "take it from a backup: without both ledgers a session proves nothing"},
+		CodeSessionMisplaced:  {areaSessions, Error, "put it back under its own name"},
+		CodeLedgerBroken:      {areaSessions, Error, remedyKeep},
+		CodeTorn:              {areaSessions, Warning, "the next command that writes to it sets the debris aside"},
+		CodeUnfinishedTurn:    {areaSessions, Warning, remedyNextRun},
+		CodeUnfinishedCommit:  {areaSessions, Error, remedyNextRun},
+		CodeUnfinishedPrune:   {areaSessions, Warning, "agenthost session prune finishes it"},
+		CodeBlobWritable:      {areaSessions, Warning, "chmod 0400: what is kept there is never written again"},
 
-	CodeWorkOrderInvalid: {areaOrders, Error, "correct it; agenthost schema work_order describes it"},
-	CodeUnclaimedTurn:    {areaOrders, Error, "find out who took it away: without it more turns can run than were granted"},
-	CodeSnapshotMissing:  {areaOrders, Warning, "nothing: agenthost context rebuilds it from the record"},
-	CodeSnapshotChanged:  {areaOrders, Warning, "remove it: agenthost context rebuilds it from the record"},
-	CodeSnapshotForged:   {areaOrders, Error, "find out who wrote it, and remove it with planes/ho2/context: agenthost context rebuilds all of it"},
+		CodeWorkOrderInvalid: {areaOrders, Error, "correct it; agenthost schema work_order describes it"},
+		CodeUnclaimedTurn:    {areaOrders, Error, "find out who took it away: without it more turns can run than were granted"},
+		CodeSnapshotMissing:  {areaOrders, Warning, "nothing: agenthost context rebuilds it from the record"},
+		CodeSnapshotChanged:  {areaOrders, Warning, "remove it: agenthost context rebuilds it from the record"},
+		CodeSnapshotForged:   {areaOrders, Error, "find out who wrote it, and remove it with planes/ho2/context: agenthost context rebuilds all of it"},
 
-	CodePublishedMissing:  {areaPublished, Warning, remedyOutput},
-	CodePublishedChanged:  {areaPublished, Warning, remedyOutput},
-	CodePublishedReplaced: {areaPublished, Warning, remedyOutput},
-	CodeOutputUnexplained: {areaPublished, Warning, "nothing, if its session was pruned: this root keeps no record of that; else look at it and remove it"},
-}
+		CodePublishedMissing:  {areaPublished, Warning, remedyOutput},
+		CodePublishedChanged:  {areaPublished, Warning, remedyOutput},
+		CodePublishedReplaced: {areaPublished, Warning, remedyOutput},
+		CodeOutputUnexplained: {areaPublished, Warning, "nothing, if its session was pruned: this root keeps no record of that; else look at it and remove it"},
+	}
+})

@@ -40,10 +40,10 @@ func TestCodes(t *testing.T) {
 		return true
 	})
 	slices.Sort(declared)
-	if got := slices.Sorted(maps.Keys(kinds)); !slices.Equal(got, declared) {
+	if got := slices.Sorted(maps.Keys(kinds())); !slices.Equal(got, declared) {
 		t.Errorf("the table has %q, the constants are %q", got, declared)
 	}
-	for code, k := range kinds {
+	for code, k := range kinds() {
 		if k.remedy == "" || k.severity != Error && k.severity != Warning {
 			t.Errorf("%s: no severity or no remedy", code)
 		}
@@ -113,7 +113,7 @@ func TestFindings(t *testing.T) {
 			}
 		}
 	})
-	for _, code := range slices.Sorted(maps.Keys(kinds)) {
+	for _, code := range slices.Sorted(maps.Keys(kinds())) {
 		if !produced[code] {
 			t.Errorf("%s is found by no test", code)
 		}

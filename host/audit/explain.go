@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -63,11 +62,6 @@ const Forms = "PKG-… for a package, SES-… or @last for a session, WO-… for
 
 // minDigits is how many digits of a digest are needed at least.
 const minDigits = 12
-
-var (
-	digitsForm = regexp.MustCompile(`^[0-9a-f]{12,64}$`)
-	hexForm    = regexp.MustCompile(`^[0-9a-fA-F]+$`)
-)
 
 // Explain says what the root knows of a package (PKG-…, PKG-…@version), a session
 // (SES-…, the beginning of one, or @last), a work order (WO-…), a digest
@@ -164,8 +158,8 @@ func parse(what string) (*Explanation, error) {
 			return nil, &RequestError{fmt.Sprintf("%.200q is no id of a work order", what), "WO- and letters, digits and hyphens"}
 		}
 		return kind(KindWorkOrder, what)
-	case prefixed, len(digits) >= minDigits && hexForm.MatchString(digits):
-		if !digitsForm.MatchString(strings.ToLower(digits)) {
+	case prefixed, len(digits) >= minDigits && isHex(strings.ToLower(digits), len(digits)):
+		if n := len(digits); n < minDigits || n > 64 || !isHex(strings.ToLower(digits), n) {
 			return nil, &RequestError{fmt.Sprintf("%.200q is no digest", what), fmt.Sprintf("sha256: and 64 hexadecimal digits, or the first %d or more of them", minDigits)}
 		}
 		return kind(KindDigest, "sha256:"+strings.ToLower(digits))
