@@ -79,7 +79,7 @@ func (p *program) packageKeygen(c *cli.Context) error {
 		return p.term.value(madeKey{verifier, file})
 	}
 	p.term.line("%s", verifier)
-	p.term.note("the signing key is in %s: who has it signs as %s; keep it to yourself", file, keyName(verifier))
+	p.term.note("the signing key is in %s: who has it signs as %s; keep it to yourself", file, archive.KeyName(verifier))
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (p *program) packageSign(c *cli.Context) error {
 	if replaced != "" {
 		p.term.note("the signature that was in %s is gone: it was of %s", beside, replaced)
 	}
-	p.term.note("signed %s %s, %s, as %s; the signature is in %s", m.ID, m.Version, short(pkg.Digest), keyName(verifier), beside)
+	p.term.note("signed %s %s, %s, as %s; the signature is in %s", m.ID, m.Version, short(pkg.Digest), archive.KeyName(verifier), beside)
 	return nil
 }
 
@@ -275,12 +275,6 @@ func verifierKey(where, given string) (string, error) {
 		key = strings.TrimSpace(string(data))
 	}
 	return key, keyFailure(where, archive.CheckKey(key))
-}
-
-// keyName is NAME+HASH of a verifier key, by which people know it.
-func keyName(verifier string) string {
-	parts := strings.SplitN(verifier, "+", 3)
-	return strings.Join(parts[:min(2, len(parts))], "+")
 }
 
 // signed is what is known of the signature of a package.
@@ -363,7 +357,7 @@ func (p *program) showSigned(s *signed) {
 	switch {
 	case s == nil:
 	case s.Verifier != "":
-		p.term.line("signed by %s, verified", keyName(s.Verifier))
+		p.term.line("signed by %s, verified", archive.KeyName(s.Verifier))
 	case s.Unknown != nil:
 		p.term.line("signed by %s, it says: the key is not known here, and nothing was verified", strings.Join(s.Unknown, ", "))
 	default:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
 )
@@ -96,7 +97,7 @@ func (p *program) showSignerChange(key string, changed bool, err error, yes, no 
 func trustedKey(trusted []string, given string) (string, error) {
 	var found []string
 	for _, key := range trusted {
-		if keyName(key) == given {
+		if archive.KeyName(key) == given {
 			found = append(found, key)
 		}
 	}

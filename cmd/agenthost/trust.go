@@ -74,7 +74,7 @@ func (p *program) trust(c *cli.Context, from *sources, in string, pkg named, tur
 func (p *program) trustOne(state plane.State, in, by string, o origin) error {
 	id := o.pkg.Manifest.ID
 	pinned := state.Signers[id]
-	why := fmt.Sprintf("%s was installed here signed by %s", id, keyName(pinned))
+	why := fmt.Sprintf("%s was installed here signed by %s", id, archive.KeyName(pinned))
 	switch {
 	case o.file == "":
 		if by == "" || o.signer != "" {
@@ -120,8 +120,8 @@ func (p *program) trustSignature(state plane.State, pinned, why string, o origin
 	case err != nil:
 		return err
 	case pinned != "" && signer != pinned:
-		return p.refuse(record.CodeNotTrusted, fmt.Sprintf("%s, and %s is signed by %s", why, o.file, keyName(signer)),
-			"if that is as it should be, install it with --rotate-signer "+keyName(signer))
+		return p.refuse(record.CodeNotTrusted, fmt.Sprintf("%s, and %s is signed by %s", why, o.file, archive.KeyName(signer)),
+			"if that is as it should be, install it with --rotate-signer "+archive.KeyName(signer))
 	}
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -140,11 +139,11 @@ func (p *program) packageList(_ *cli.Context, pl controlled, _ []string) error {
 // dash stands for what a package does not say.
 func dash(s string) string { return cmp.Or(s, "-") }
 
-// signerText is the name of a verifier key, which begins with it.
+// signerText says who signed a package, by the name and hash of the verifier key:
+// anybody can make a key of any name.
 func signerText(key string) string {
 	if key == "" {
 		return "not signed"
 	}
-	name, _, _ := strings.Cut(key, "+")
-	return "signed by " + name
+	return "signed by " + archive.KeyName(key)
 }

@@ -306,6 +306,13 @@ func CheckKey(verifier string) error {
 	return nil
 }
 
+// KeyName is what people know a verifier key by, NAME+HASH; a text that has no such
+// parts is its own.
+func KeyName(verifier string) string {
+	parts := strings.SplitN(verifier, "+", 3)
+	return strings.Join(parts[:min(2, len(parts))], "+")
+}
+
 // checkKeyName keeps the names of keys to what is safe wherever they are shown:
 // on a line, in a table, on a terminal.
 func checkKeyName(name string) error {

@@ -266,6 +266,11 @@ func TestKeys(t *testing.T) {
 	if err := CheckKey(aliceKey); err != nil {
 		t.Error(err)
 	}
+	for given, want := range map[string]string{aliceKey: name + "+" + hash, "alice": "alice", "": "", "a+b+c+d": "a+b"} {
+		if got := KeyName(given); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+	}
 	for _, c := range []struct{ key, want string }{
 		{"", "it is not a verifier key"},
 		{"alice", "it is not a verifier key"},

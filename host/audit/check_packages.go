@@ -271,16 +271,10 @@ func (c *check) signed(s *scope, g *governed, i plane.Installed) {
 	if len(s.findings) > before || slices.Contains(g.state.Trusted, i.Signer) {
 		return
 	}
-	f := Finding{Code: CodeSignerUntrusted, Path: path, Message: fmt.Sprintf("it is signed by %s, who is no longer trusted", signerName(i.Signer))}
+	f := Finding{Code: CodeSignerUntrusted, Path: path, Message: fmt.Sprintf("it is signed by %s, who is no longer trusted", archive.KeyName(i.Signer))}
 	if required {
 		f.Severity = Error
 		f.Message += ", and the policy requires a signature in " + i.Plane
 	}
 	s.put(f)
-}
-
-// signerName is the part of a verifier key that people know.
-func signerName(key string) string {
-	name, _, _ := strings.Cut(key, "+")
-	return name
 }

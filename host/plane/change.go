@@ -368,8 +368,8 @@ func (c *Change) trust(key string) error {
 		return err
 	}
 	for _, k := range c.now.Trusted {
-		if k != key && nameOf(k) == nameOf(key) {
-			return &RefusedError{CodeNotTrusted, "another key is trusted that has the same name and hash, " + nameOf(key), "find out whose this one is: nobody makes two such keys by chance"}
+		if k != key && archive.KeyName(k) == archive.KeyName(key) {
+			return &RefusedError{CodeNotTrusted, "another key is trusted that has the same name and hash, " + archive.KeyName(key), "find out whose this one is: nobody makes two such keys by chance"}
 		}
 	}
 	return nil
@@ -381,7 +381,7 @@ func (c *Change) Distrust(key string) (bool, error) {
 	if err := c.ready(); err != nil {
 		return false, c.refused(record.KindSignerDistrust, key, ledger.Hash{}, err)
 	}
-	n := slices.IndexFunc(c.now.Trusted, func(k string) bool { return k == key || nameOf(k) == key })
+	n := slices.IndexFunc(c.now.Trusted, func(k string) bool { return k == key || archive.KeyName(k) == key })
 	if n < 0 {
 		return false, nil
 	}

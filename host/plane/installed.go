@@ -169,7 +169,7 @@ func (p *Plane) checkSigned(pkg *archive.Package, i Installed) error {
 	}
 	if !slices.Contains(p.state.Trusted, i.Signer) {
 		return &RefusedError{
-			CodeNotTrusted, fmt.Sprintf("%s is signed by %s, who is not trusted any more", i.Package.ID, nameOf(i.Signer)),
+			CodeNotTrusted, fmt.Sprintf("%s is signed by %s, who is not trusted any more", i.Package.ID, archive.KeyName(i.Signer)),
 			"install a version somebody else signed, or trust the key again",
 		}
 	}

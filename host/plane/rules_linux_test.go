@@ -243,7 +243,7 @@ func TestSigners(t *testing.T) {
 	}
 	want(t, try(plain, InstallOptions{RequireSignature: true}),
 		"not_trusted: the policy wants packages of this plane signed, and PKG-T3-A-001 is not; get its signature, the file ARCHIVE.sig")
-	if got := try(signed, InstallOptions{}); !strings.HasPrefix(got, "signer_unknown: the signature of PKG-T3-A-001: none of the keys that count here gave it, but "+nameOf(alice)+"; ") {
+	if got := try(signed, InstallOptions{}); !strings.HasPrefix(got, "signer_unknown: the signature of PKG-T3-A-001: none of the keys that count here gave it, but "+archive.KeyName(alice)+"; ") {
 		t.Errorf("got %s", got)
 	}
 	f.change(func(c *Change) {
@@ -261,10 +261,10 @@ func TestSigners(t *testing.T) {
 		f.refusal(err)
 		// Two keys that people cannot tell apart.
 		honest := c.now.Trusted
-		c.now.Trusted = []string{nameOf(alice) + "+another"}
+		c.now.Trusted = []string{archive.KeyName(alice) + "+another"}
 		c.seen = []seen{{c.now.Head.Size, RegistryCSV(c.now)}, {c.now.Head.Size, trustedKeys(State{Trusted: honest})}}
 		_, err = c.Trust(alice)
-		want(t, f.refusal(err), "not_trusted: another key is trusted that has the same name and hash, "+nameOf(alice)+"; find out whose this one is: nobody makes two such keys by chance")
+		want(t, f.refusal(err), "not_trusted: another key is trusted that has the same name and hash, "+archive.KeyName(alice)+"; find out whose this one is: nobody makes two such keys by chance")
 		c.now.Trusted = honest
 	})
 	for _, file := range []string{governancePath, trustedFile} {
@@ -300,19 +300,19 @@ func TestSigners(t *testing.T) {
 
 	// From then on it is hers, also after it was taken out.
 	want(t, f.uninstall(s.id, ""), "")
-	want(t, try(plain, InstallOptions{}), "not_trusted: PKG-T3-A-001 was installed signed by "+nameOf(alice)+", and this one is not signed; get its signature, the file ARCHIVE.sig")
+	want(t, try(plain, InstallOptions{}), "not_trusted: PKG-T3-A-001 was installed signed by "+archive.KeyName(alice)+", and this one is not signed; get its signature, the file ARCHIVE.sig")
 	bobs := prepare(t, bobKey, s)
-	rotate := "not_trusted: PKG-T3-A-001 was installed signed by " + nameOf(alice) + ", and this one is signed by " + nameOf(bob) +
-		"; if that is as it should be, say so with --rotate-signer " + nameOf(bob)
+	rotate := "not_trusted: PKG-T3-A-001 was installed signed by " + archive.KeyName(alice) + ", and this one is signed by " + archive.KeyName(bob) +
+		"; if that is as it should be, say so with --rotate-signer " + archive.KeyName(bob)
 	want(t, try(bobs, InstallOptions{}), rotate)
-	want(t, try(bobs, InstallOptions{RotateSigner: nameOf(alice)}), rotate)
+	want(t, try(bobs, InstallOptions{RotateSigner: archive.KeyName(alice)}), rotate)
 	both := signed
 	var err error
 	if both.signature, err = archive.Cosign(signed.pkg, bobs.signature, aliceKey); err != nil {
 		t.Fatal(err)
 	}
 	want(t, try(both, InstallOptions{}), "") // one of the two is hers
-	want(t, try(bobs, InstallOptions{RotateSigner: nameOf(bob)}), "")
+	want(t, try(bobs, InstallOptions{RotateSigner: archive.KeyName(bob)}), "")
 	p = f.open()
 	i = p.State().Find(s.id, "ho1")[0]
 	if i.Signer != bob || !i.Rotated || p.State().Signers[s.id] != bob {
@@ -326,7 +326,7 @@ func TestSigners(t *testing.T) {
 
 	// A key that is not trusted any more counts neither at installation nor later.
 	f.change(func(c *Change) {
-		if gone, err := c.Distrust(nameOf(bob)); !gone || err != nil {
+		if gone, err := c.Distrust(archive.KeyName(bob)); !gone || err != nil {
 			t.Error(gone, err)
 		}
 		if gone, err := c.Distrust(bob); gone || err != nil {
@@ -335,7 +335,7 @@ func TestSigners(t *testing.T) {
 	})
 	p = f.open()
 	var r *RefusedError
-	if _, err := p.Package(nil, i); !errors.As(err, &r) || r.Code != CodeNotTrusted || r.What != "PKG-T3-A-001 is signed by "+nameOf(bob)+", who is not trusted any more" {
+	if _, err := p.Package(nil, i); !errors.As(err, &r) || r.Code != CodeNotTrusted || r.What != "PKG-T3-A-001 is signed by "+archive.KeyName(bob)+", who is not trusted any more" {
 		t.Errorf("got %v", err)
 	}
 	if got := try(bobs, InstallOptions{}); !strings.HasPrefix(got, "signer_unknown: ") {

@@ -46,7 +46,7 @@ func (c *Change) checkSigner(pkg *archive.Package, o InstallOptions) (string, er
 	if o.Signature == nil {
 		switch {
 		case before != "":
-			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is not signed", id, nameOf(before)), "get its signature, the file ARCHIVE.sig"}
+			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is not signed", id, archive.KeyName(before)), "get its signature, the file ARCHIVE.sig"}
 		case o.RequireSignature:
 			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("the policy wants packages of this plane signed, and %s is not", id), "get its signature, the file ARCHIVE.sig"}
 		}
@@ -70,20 +70,11 @@ func (c *Change) checkSigner(pkg *archive.Package, o InstallOptions) (string, er
 	if before == "" || key == before {
 		return key, nil
 	}
-	if o.RotateSigner != key && o.RotateSigner != nameOf(key) {
+	if o.RotateSigner != key && o.RotateSigner != archive.KeyName(key) {
 		return "", &RefusedError{
-			CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is signed by %s", id, nameOf(before), nameOf(key)),
-			"if that is as it should be, say so with --rotate-signer " + nameOf(key),
+			CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is signed by %s", id, archive.KeyName(before), archive.KeyName(key)),
+			"if that is as it should be, say so with --rotate-signer " + archive.KeyName(key),
 		}
 	}
 	return key, nil
-}
-
-// nameOf is the part of a verifier key that people compare, NAME+HASH.
-func nameOf(key string) string {
-	parts := strings.SplitN(key, "+", 3)
-	if len(parts) < 3 {
-		return key
-	}
-	return parts[0] + "+" + parts[1]
 }
