@@ -102,6 +102,12 @@ func (p *program) showWorkOrder(e *audit.ExplainedWorkOrder) {
 	some(p, e.Turns, func(t audit.OrderedTurn) {
 		p.term.line("  %s turn %d  %s %s  %s", t.Session, t.Number, t.Package, t.Version, endOf(t.Status, t.Code))
 	})
+	switch n := e.Claimed - len(e.Turns); {
+	case e.ClaimsFault != "":
+		p.term.line("how many turns were claimed is not known: %s", e.ClaimsFault)
+	case n > 0:
+		p.term.line("%s of it without a record here: removed with a session, or never begun", count(n, "claimed turn"))
+	}
 }
 
 // showOrder shows what a work order says.
@@ -118,7 +124,7 @@ func (p *program) showOrder(e *audit.ExplainedWorkOrder) {
 		p.term.line("  expires %s", o.Expires.Format(time.RFC3339))
 	}
 	if o.Turns > 0 {
-		p.term.line("  for %s in all", count(int(o.Turns), "turn"))
+		p.term.line("  for %s in all, %d of them claimed", count(int(o.Turns), "turn"), e.Claimed)
 	}
 	p.showRights("at most it grants", e.Rights)
 }

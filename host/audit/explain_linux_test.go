@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -333,6 +334,18 @@ func TestExplainWorkOrder(t *testing.T) {
 		t.Fatalf("got %v, want an UnknownError", err)
 	}
 	same(t, "known", unknown.Known, "WO-7", "WO-70")
+	same(t, "in words", inWords(capability.Grants{}, []string{"read but docs/** by work order WO-7", ".env*", "h"})[3:],
+		"has not, by work order WO-7: read but docs/**", "does not see what the operator withholds: .env*, h")
+
+	// Claims whose ledger is gone bad cannot be counted, and are not taken for none.
+	ledgers := filepath.Join(w.root.Path(), "planes", "ho2", "ledger", "work_orders")
+	w.check(os.MkdirAll(ledgers, 0o700))
+	for _, id := range []string{"WO-7", "WO-77"} {
+		w.check(os.WriteFile(filepath.Join(ledgers, id+".jsonl"), []byte("{}\n{}\n"), 0o600))
+		if o := w.explain(id).WorkOrder; !strings.HasPrefix(o.ClaimsFault, "turns of work order "+id+": ") || o.Claimed != 0 {
+			t.Errorf("got %+v", o)
+		}
+	}
 }
 
 // A package of a control plane tells all that governance.jsonl says of it.

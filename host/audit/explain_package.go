@@ -308,10 +308,21 @@ func (q *question) granted(plane string, id session.ID) ([]string, error) {
 	return inWords(last.Granted, last.Withheld), nil
 }
 
+// inWords says what is granted and what of it is withheld, as record.TurnBegin has
+// both.
 func inWords(granted capability.Grants, withheld []string) []string {
 	words := archive.Describe(archive.Manifest{Entry: &archive.Entry{}, Capabilities: granted})
-	if len(withheld) > 0 {
-		words = append(words, "does not see what the operator withholds: "+strings.Join(withheld, ", "))
+	const by = " by work order "
+	var operator []string
+	for _, w := range withheld {
+		if n := strings.LastIndex(w, by); n >= 0 {
+			words = append(words, "has not, by work order "+w[n+len(by):]+": "+w[:n])
+			continue
+		}
+		operator = append(operator, w)
+	}
+	if len(operator) > 0 {
+		words = append(words, "does not see what the operator withholds: "+strings.Join(operator, ", "))
 	}
 	return words
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
@@ -159,7 +160,12 @@ type ExplainedWorkOrder struct {
 	Order     *policy.WorkOrder `json:"-"`
 	SHA256    ledger.Hash       `json:"sha256,omitzero"`  // of that file
 	Rights    []string          `json:"rights,omitempty"` // what is granted at most, in words
-	Turns     []OrderedTurn     `json:"turns"`            // under it, by time
+	Turns     []OrderedTurn     `json:"turns"`            // under it that are on record here, by time
+	// Claimed is how many turns were claimed of it, ever: also those that never
+	// began, and those whose sessions were removed. ClaimsFault is why that cannot
+	// be told.
+	Claimed     int    `json:"claimed"`
+	ClaimsFault string `json:"claims_fault,omitempty"`
 }
 
 // OrderedTurn is a turn under a work order.
@@ -190,7 +196,12 @@ func (q *question) aboutWorkOrder() error {
 		}
 	}
 	slices.SortStableFunc(w.Turns, func(a, b OrderedTurn) int { return a.Begun.Compare(b.Begun) })
-	if !there && len(w.Turns) == 0 {
+	claims, err := plane.NewWorkOrders(q.audit.root, nil).Claims(w.ID)
+	w.Claimed = len(claims)
+	if err != nil {
+		w.ClaimsFault = err.Error()
+	}
+	if !there && len(w.Turns) == 0 && w.Claimed == 0 && err == nil {
 		return q.unknown(q.workOrders())
 	}
 	return nil
