@@ -232,7 +232,7 @@ func (p *program) tellInstalled(state plane.State, pkg *archive.Package, out pla
 		p.term.line("%s is installed in %s already: nothing to do", what, i.Plane)
 		return nil
 	case out.Replaces != nil:
-		p.term.line("installed %s in %s, in the place of %s", what, i.Plane, out.Replaces.Package.Version)
+		p.term.line("installed %s in %s%s", what, i.Plane, replacing(out.Replaces.Package, i.Package))
 	default:
 		p.term.line("installed %s in %s", what, i.Plane)
 	}

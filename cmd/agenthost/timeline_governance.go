@@ -62,7 +62,7 @@ func packageText(p record.Package) string {
 func installText(b record.PackageInstall) string {
 	text := packageText(b.Package) + " in " + b.Plane
 	if b.Replaces != nil {
-		text += ", in the place of " + b.Replaces.Version
+		text += replacing(*b.Replaces, b.Package)
 	}
 	if len(b.Gained) > 0 {
 		text += ", " + count(len(b.Gained), "right") + " gained"

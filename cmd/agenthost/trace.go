@@ -107,6 +107,10 @@ func traceError(err error) error {
 		f.hint = "name one file: patterns are not expanded"
 	case unknown.Kind == audit.KindPath:
 		f.hint = "files are known by the names that ledgers have for them, such as docs/a.md or output/SES-…/a.md; agenthost ledger show prints them"
+	case unknown.Kind == audit.KindPackage:
+		f.hint = "packages are known once they were packed into a control plane, installed, or run"
+	case unknown.Kind == audit.KindWorkOrder:
+		f.hint = "work orders are in planes/ho2/work_orders of the root"
 	case unknown.Kind == audit.KindSession:
 		f.hint = "agenthost session list shows those of this root"
 	}
@@ -218,7 +222,11 @@ func (p *program) showPackage(e *audit.ExplainedPackage) {
 	p.showRights("rights its newest session was granted", e.Rights)
 	if len(e.History) > 0 {
 		p.term.line("history")
-		for _, c := range e.History {
+		earlier := max(0, len(e.History)-mostListed)
+		if earlier > 0 {
+			p.term.line("  … and %d earlier; --json lists all", earlier)
+		}
+		for _, c := range e.History[earlier:] {
 			p.term.line("  %s", inHistory(c))
 		}
 	}
@@ -289,6 +297,15 @@ func actor(a record.Actor) string {
 	return fmt.Sprintf("user %d", a.UID)
 }
 
+// replacing says what a package was installed in the place of: of itself where its
+// files were not what was installed.
+func replacing(before, now record.Package) string {
+	if before == now {
+		return " anew"
+	}
+	return ", in the place of " + before.Version
+}
+
 // inHistory is an entry of governance.jsonl in words.
 func inHistory(c audit.Change) string {
 	words, by := c.Kind, record.Actor{UID: -1}
@@ -298,7 +315,7 @@ func inHistory(c audit.Change) string {
 	case record.PackageInstall:
 		words, by = fmt.Sprintf("installed %s %s in %s", b.Package.Version, short(b.Package.SHA256), b.Plane), b.By
 		if b.Replaces != nil {
-			words += " in place of " + b.Replaces.Version
+			words += replacing(*b.Replaces, b.Package)
 		}
 		if b.Forced {
 			words += ", an earlier version, as was demanded"
@@ -312,12 +329,12 @@ func inHistory(c audit.Change) string {
 	case record.PackageUninstall:
 		words, by = fmt.Sprintf("uninstalled %s from %s", b.Package.Version, b.Plane), b.By
 	case record.ChangeRefused:
-		words, by = fmt.Sprintf("refused %s (%s): %s", b.Change, b.Code, b.Message), b.By
+		words, by = fmt.Sprintf("was refused %s (%s): %s", b.Change, b.Code, b.Message), b.By
 	case record.SessionPrune:
-		words, by = fmt.Sprintf("removed from %s, with %d and %d entries in its ledgers", b.Plane, b.Exec.Size, b.Evidence.Size), b.By
+		words, by = fmt.Sprintf("removed it from %s, with %d and %d entries in its ledgers", b.Plane, b.Exec.Size, b.Evidence.Size), b.By
 	}
 	if by.UID >= 0 {
-		words += " by " + actor(by)
+		words = actor(by) + " " + words
 	}
 	return c.Time.Format(time.RFC3339) + "  " + words
 }

@@ -104,9 +104,9 @@ installed in ho3, active
 archive packages_store/PKG-T0-LIB-001.tar.gz  DIGEST  SIZE
   version 0.2.0  DIGEST
 history
-  TIME  installed 0.1.0 DIGEST in ho3 by opera\x1btor
-  TIME  installed 0.2.0 DIGEST in ho3 in place of 0.1.0 by opera\x1btor
-  TIME  refused package.install (`+refused.Code+`): `+refused.What+` by opera\x1btor
+  TIME  opera\x1btor installed 0.1.0 DIGEST in ho3
+  TIME  opera\x1btor installed 0.2.0 DIGEST in ho3, in the place of 0.1.0
+  TIME  opera\x1btor was refused package.install (`+refused.Code+`): `+refused.What+`
 run by 0 sessions
 `)
 	holds("PKG-T3-APP-001", `package PKG-T3-APP-001
@@ -120,7 +120,7 @@ installed in ho1, active
 archive packages_store/PKG-T3-APP-001.tar.gz  DIGEST  SIZE
   version 1.0.0  DIGEST
 history
-  TIME  installed 1.0.0 DIGEST in ho1 by opera\x1btor
+  TIME  opera\x1btor installed 1.0.0 DIGEST in ho1
 run by 0 sessions
 `)
 	if got := trace(1, "PKG-T0-LIB-002"); !strings.Contains(got, "did you mean PKG-T0-LIB-001?") {
