@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -22,9 +24,18 @@ func (p *program) operands(c *cli.Context, least, most int) ([]string, error) {
 	case len(given) < least:
 		return nil, usageError(fmt.Sprintf("%s needs %s", name, c.Command.ArgsUsage), fmt.Sprintf("agenthost %s --help explains it", name))
 	case most >= 0 && len(given) > most:
-		return nil, usageError(fmt.Sprintf("%s does not take %q", name, given[most]), fmt.Sprintf("agenthost %s --help explains it", name))
+		hint := fmt.Sprintf("agenthost %s --help explains it", name)
+		if archive.CheckID("PKG", given[most]) == nil && hasFlag(c, "id") {
+			hint = "write --id " + given[most]
+		}
+		return nil, usageError(fmt.Sprintf("%s does not take %q", name, given[most]), hint)
 	}
 	return given, nil
+}
+
+// hasFlag reports whether the command has a flag.
+func hasFlag(c *cli.Context, name string) bool {
+	return slices.ContainsFunc(c.Command.Flags, func(f cli.Flag) bool { return slices.Contains(f.Names(), name) })
 }
 
 func (p *program) noOperands(c *cli.Context) error {

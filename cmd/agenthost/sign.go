@@ -274,7 +274,12 @@ func verifierKey(where, given string) (string, error) {
 		}
 		key = strings.TrimSpace(string(data))
 	}
-	return key, keyFailure(where, archive.CheckKey(key))
+	err := keyFailure(where, archive.CheckKey(key))
+	var f *failure
+	if info, serr := os.Stat(given); errors.As(err, &f) && serr == nil && info.Mode().IsRegular() {
+		f.hint = "write @" + given + " for the key in that file"
+	}
+	return key, err
 }
 
 // signed is what is known of the signature of a package.

@@ -69,7 +69,7 @@ func (p *program) readToken(name string) (string, error) {
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return "", usageError(
-			fmt.Sprintf("--token-file %s: others may read or write it (mode %04o), and so does not keep a token", name, info.Mode().Perm()),
+			fmt.Sprintf("--token-file %s: others may read or write it (mode %04o), and so it keeps no token", name, info.Mode().Perm()),
 			"take that right away: chmod 600 "+shellWord(name)+"; if somebody may have read it, agenthost control token rotate makes another token",
 		)
 	}

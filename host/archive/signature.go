@@ -129,7 +129,7 @@ func CheckSignature(p *Package, signature []byte, keys []string) (key string, er
 	return "", &SignatureError{What: "none of the keys that count here gave it", Hint: unknownHint, Signers: signers}
 }
 
-const unknownHint = "ask whom you trust for the verifier key of one who signed, and have it trusted"
+const unknownHint = "ask whom you trust for the verifier key of one who signed, and have it trusted with agenthost control signer add"
 
 // openNote reads a signature of this package. Signatures of verifiers are checked,
 // the others are not.

@@ -69,7 +69,7 @@ func (c *Change) install(pkg *archive.Package, path string, o InstallOptions) (O
 	if err := c.now.checkID(m.ID); err != nil {
 		return out, err
 	}
-	key, err := c.checkSigner(pkg, o)
+	key, err := c.checkSigner(pkg, i.Plane, o)
 	if err != nil {
 		return out, err
 	}

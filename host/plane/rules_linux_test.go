@@ -242,7 +242,7 @@ func TestSigners(t *testing.T) {
 		return text
 	}
 	want(t, try(plain, InstallOptions{RequireSignature: true}),
-		"not_trusted: the policy wants packages of this plane signed, and PKG-T3-A-001 is not; get its signature, the file ARCHIVE.sig")
+		"not_trusted: the policy wants what is installed in ho1 signed, and PKG-T3-A-001 is not; get its signature, the file ARCHIVE.sig")
 	if got := try(signed, InstallOptions{}); !strings.HasPrefix(got, "signer_unknown: the signature of PKG-T3-A-001: none of the keys that count here gave it, but "+archive.KeyName(alice)+"; ") {
 		t.Errorf("got %s", got)
 	}

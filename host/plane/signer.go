@@ -40,7 +40,7 @@ func checkSignature(pkg *archive.Package, signature []byte, keys []string) (stri
 
 // checkSigner finds out who signed a package, and whether that will do: "" if
 // nobody did and nobody has to.
-func (c *Change) checkSigner(pkg *archive.Package, o InstallOptions) (string, error) {
+func (c *Change) checkSigner(pkg *archive.Package, in string, o InstallOptions) (string, error) {
 	id := pkg.Manifest.ID
 	before := c.now.Signers[id]
 	if o.Signature == nil {
@@ -48,7 +48,7 @@ func (c *Change) checkSigner(pkg *archive.Package, o InstallOptions) (string, er
 		case before != "":
 			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("%s was installed signed by %s, and this one is not signed", id, archive.KeyName(before)), "get its signature, the file ARCHIVE.sig"}
 		case o.RequireSignature:
-			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("the policy wants packages of this plane signed, and %s is not", id), "get its signature, the file ARCHIVE.sig"}
+			return "", &RefusedError{CodeNotTrusted, fmt.Sprintf("the policy wants what is installed in %s signed, and %s is not", in, id), "get its signature, the file ARCHIVE.sig"}
 		}
 		return "", nil
 	}
