@@ -253,8 +253,10 @@ func (p *program) tellInstalled(state plane.State, pkg *archive.Package, out pla
 		}
 	}
 	p.list("beware", archive.Warnings(pkg.Manifest))
-	if pkg.Manifest.Entry != nil {
-		p.term.note("next: %s", p.command("run", i.Package.ID, "--plane", i.Plane))
+	next := []string{"run", i.Package.ID, "--plane", i.Plane}
+	if pkg.Manifest.Entry == nil {
+		next = []string{"trace", "--explain", i.Package.ID}
 	}
+	p.term.note("next: %s", p.command(next...))
 	return nil
 }

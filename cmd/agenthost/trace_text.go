@@ -31,7 +31,7 @@ func (p *program) showTurn(t audit.Turn) {
 		p.term.line("  work order %s", t.WorkOrder)
 	}
 	if t.Violations > 0 {
-		p.term.line("  %s", count(t.Violations, "violation"))
+		p.term.line("  %s: agenthost session show tells of what", count(t.Violations, "violation"))
 	}
 	some(p, t.Reads, func(f record.File) { p.term.line("  read %s", digested(f)) })
 	some(p, t.Writes, func(w audit.Write) {

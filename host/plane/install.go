@@ -156,9 +156,13 @@ func (c *Change) compare(out *Outcome, pkg *archive.Package, i *Installed, o Ins
 		i.Forced = true
 	}
 	if len(gained) > 0 && !accepted(o.Accept, pkg.Digest) {
+		before := ""
+		if o.Accept != "" {
+			before = "--accept names another digest; "
+		}
 		return &RefusedError{
 			CodeNotAccepted, fmt.Sprintf("%s %s has rights that %s has not: %s", i.Package.ID, i.Package.Version, was.Package.Version, strings.Join(atMost(gained, 5), "; ")),
-			fmt.Sprintf("read them all with agenthost package diff, then accept them with --accept %.12s", strings.TrimPrefix(pkg.Digest.String(), "sha256:")),
+			fmt.Sprintf("%sread them all with agenthost package diff %s ARCHIVE, then accept them with --accept %.12s", before, i.Package.ID, strings.TrimPrefix(pkg.Digest.String(), "sha256:")),
 		}
 	}
 	return nil

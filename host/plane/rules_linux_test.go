@@ -186,7 +186,7 @@ func TestUpgrades(t *testing.T) {
 	for _, accept := range []string{"", digits[:11], "sha256:", "000000000000", "sha256:" + digits[:11], digits + "0"} {
 		got := f.refused(more, InstallOptions{Accept: accept})
 		if !strings.HasPrefix(got, "not_accepted: PKG-T3-A-001 1.1.0 has rights that 1.0.0 has not: ") || !strings.Contains(got, "secret/*") ||
-			!strings.HasSuffix(got, "; read them all with agenthost package diff, then accept them with --accept "+digits[:12]) {
+			!strings.HasSuffix(got, "; read them all with agenthost package diff PKG-T3-A-001 ARCHIVE, then accept them with --accept "+digits[:12]) {
 			t.Errorf("got %s", got)
 		}
 	}
