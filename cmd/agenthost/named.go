@@ -84,7 +84,7 @@ func (s *sources) agent(name, in string) (named, error) {
 // of what is installed, but for what was given. Each gets what its own plane has,
 // or else the next one above; where that makes two versions of one library there is
 // none that the agent could see.
-func (s *sources) libraries(of archive.Manifest, in string, given []*archive.Package) (libs []*archive.Package, err error) {
+func (s *sources) libraries(of archive.Manifest, in string, given []named) (libs []named, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(libs)
@@ -125,7 +125,7 @@ func (s *sources) libraries(of archive.Manifest, in string, given []*archive.Pac
 			if err != nil {
 				return libs, err
 			}
-			found[d.ID], libs = i, append(libs, lib)
+			found[d.ID], libs = i, append(libs, named{lib, &i})
 			todo = append(todo, dependent{lib.Manifest, i.Plane})
 		}
 	}
@@ -234,7 +234,7 @@ func openFile(cache *host.Cache, name string) (named, error) {
 	return named{Package: pkg}, nil
 }
 
-func closeAll(packages []*archive.Package) {
+func closeAll(packages []named) {
 	for _, pkg := range packages {
 		pkg.Close()
 	}

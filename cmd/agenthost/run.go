@@ -120,10 +120,14 @@ func (p *program) runTurn(c *cli.Context) error {
 	} else if in.plane == "" {
 		in.plane = cmp.Or(pkg.Manifest.Plane, session.Planes()[0])
 	}
-	if turn.Libraries, err = p.librariesOf(c, from, pkg, in.plane); err != nil {
+	libs, err := p.librariesOf(c, from, pkg, in.plane)
+	if err != nil {
 		return p.notTrusted(err)
 	}
-	defer closeAll(turn.Libraries)
+	defer closeAll(libs)
+	for _, lib := range libs {
+		turn.Libraries = append(turn.Libraries, lib.Package)
+	}
 	if name := c.String("session"); name != "" {
 		if in.session, err = p.continued(ctx, root, name, c.String("plane"), pkg.Package); err != nil {
 			return err
@@ -133,7 +137,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	if turn.Policy, err = policy.Load(c.String("policy"), root.Path()); err != nil {
 		return err
 	}
-	if err := p.trust(c, from, in.plane, pkg, turn); err != nil {
+	if err := p.trust(c, from, in.plane, pkg, libs, turn.Policy); err != nil {
 		return err
 	}
 	if turn.Narrow.WorkOrder, turn.Claim, err = p.workOrder(root, c.String("work-order"), pkg.Package); err != nil {
@@ -160,7 +164,7 @@ func planeFor(c *cli.Context, root *session.Root) (string, error) {
 // librariesOf opens what the agent depends on: what --library names, and in a
 // control plane what is installed there. An agent that is installed gets the
 // libraries of its plane and no others.
-func (p *program) librariesOf(c *cli.Context, from *sources, pkg named, in string) (libs []*archive.Package, err error) {
+func (p *program) librariesOf(c *cli.Context, from *sources, pkg named, in string) (libs []named, err error) {
 	defer func() {
 		if err != nil {
 			closeAll(libs)
@@ -176,7 +180,7 @@ func (p *program) librariesOf(c *cli.Context, from *sources, pkg named, in strin
 		if err != nil {
 			return libs, libraryError(err)
 		}
-		libs = append(libs, lib.Package)
+		libs = append(libs, lib)
 	}
 	if !from.root.Control() {
 		return libs, nil

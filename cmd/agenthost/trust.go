@@ -9,7 +9,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
@@ -29,15 +28,15 @@ type origin struct {
 // an id was installed signed, a file with that id must be signed with the same key,
 // whatever the policy says: nobody comes in the place of what an operator knows. Of
 // what is installed the plane itself has checked the signature.
-func (p *program) trust(c *cli.Context, from *sources, in string, pkg named, turn host.Turn) error {
+func (p *program) trust(c *cli.Context, from *sources, in string, pkg named, libs []named, inForce *policy.Policy) error {
 	own, err := policy.Load("", from.root.Path())
 	if err != nil {
 		return err
 	}
 	by := ""
 	switch {
-	case turn.Policy.RequireSignature[in]:
-		by = forPeople(turn.Policy.Source)
+	case inForce.RequireSignature[in]:
+		by = forPeople(inForce.Source)
 	case own.RequireSignature[in]:
 		by = forPeople(own.Source)
 	}
@@ -48,21 +47,14 @@ func (p *program) trust(c *cli.Context, from *sources, in string, pkg named, tur
 		}
 		state = from.plane.State()
 	}
-	origins := []origin{{pkg: pkg.Package, file: c.Args().First()}}
-	if pkg.installed != nil {
-		origins[0] = origin{pkg: pkg.Package, signer: pkg.installed.Signer}
-	}
-	files := c.StringSlice("library")
-	for i, lib := range turn.Libraries {
-		o := origin{pkg: lib}
-		if i < len(files) { // those that were named come first
-			o.file = files[i]
-		} else if installed, ok := state.Provider(lib.Manifest.ID, in); ok {
-			o.signer = installed.Signer
+	files := append([]string{c.Args().First()}, c.StringSlice("library")...)
+	for i, n := range append([]named{pkg}, libs...) {
+		o := origin{pkg: n.Package}
+		if n.installed != nil {
+			o.signer = n.installed.Signer
+		} else {
+			o.file = files[i] // libraries that were named come first
 		}
-		origins = append(origins, o)
-	}
-	for _, o := range origins {
 		if err := p.trustOne(state, in, by, o); err != nil {
 			return err
 		}
