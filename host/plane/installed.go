@@ -27,26 +27,36 @@ import (
 // its signer is not trusted any more; [ErrChanged] if the package was replaced or
 // taken out meanwhile; those of the file system.
 func (p *Plane) Package(cache *archive.Cache, i Installed) (*archive.Package, error) {
-	for {
-		pkg, err := p.read(cache, i)
-		if err == nil {
-			if err := p.checkSigned(pkg, i); err != nil {
-				return nil, errors.Join(err, pkg.Close())
-			}
-			return pkg, nil
-		}
+	pkg, err := p.steady(i, func() (*archive.Package, error) { return p.read(cache, i) })
+	if err != nil {
+		return nil, err
+	}
+	if err := p.checkSigned(pkg, i); err != nil {
+		return nil, errors.Join(err, pkg.Close())
+	}
+	return pkg, nil
+}
+
+// steady reads a package until what is wrong with it is nothing that a change, or
+// a crash in one, explains.
+func (p *Plane) steady(i Installed, read func() (*archive.Package, error)) (*archive.Package, error) {
+	for quiet := false; ; {
+		pkg, err := read()
 		var wrong *MismatchError
 		if !errors.As(err, &wrong) {
-			return nil, err
+			return pkg, err
 		}
 		// It may be about to be replaced, or a crash may have left it half done.
 		again, settled := p.settled(i)
 		if settled != nil {
 			return nil, errors.Join(settled, err)
 		}
-		if !again {
+		// A change may have come to its end after the files were read. Only what is
+		// read once nothing was found under way is what the last change left.
+		if !again && quiet {
 			return nil, err
 		}
+		quiet = !again
 	}
 }
 

@@ -140,6 +140,31 @@ func TestInstallsAtOnce(t *testing.T) {
 	differ(t, "after all", tree(t, f.path), fresh)
 }
 
+// TestReadJustBefore: a change that came to its end after its files were read, and
+// before anybody looked for it, is none that is found in them.
+func TestReadJustBefore(t *testing.T) {
+	f := newFixture(t)
+	f.install(spec{id: "PKG-A"}, InstallOptions{})
+	p := f.open()
+	i := p.State().Installed[0]
+	before := mismatch("planes/ho1/installed/PKG-A", "is what was there before")
+	for reads, most := range []int{0, 1, 2} {
+		n := 0
+		pkg, err := p.steady(i, func() (*archive.Package, error) {
+			if n++; n <= most {
+				return nil, before
+			}
+			return p.read(nil, i)
+		})
+		if want := min(reads+1, 2); n != want || (err == nil) != (most < 2) {
+			t.Errorf("%d times wrong: read %d times, want %d: %v", most, n, want, err)
+		}
+		if err == nil {
+			pkg.Close()
+		}
+	}
+}
+
 // childVariable tells this program, run again, that it is a child of a test:
 // "live ROOT TOKEN NUMBER GOROUTINES" or "install ROOT TOKEN ARCHIVE".
 const childVariable = "AGENTHOST_TEST_CHILD"
