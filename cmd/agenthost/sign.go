@@ -217,6 +217,9 @@ func openArchive(name string) (*archive.Package, error) {
 
 // isModule reports whether a file begins as a WebAssembly module does.
 func isModule(name string) bool {
+	if info, err := os.Stat(name); err != nil || !info.Mode().IsRegular() {
+		return false
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return false

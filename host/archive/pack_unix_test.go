@@ -22,6 +22,18 @@ func TestPackIgnoresUmask(t *testing.T) {
 	}
 }
 
+// TestReadFileOfFIFO: nobody writes to it, and nobody waits.
+func TestReadFileOfFIFO(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe.tar.gz")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := ReadFile(path)
+	if want := "package: " + path + " is not a file; name the file that agenthost package pack wrote"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
 func TestPackRefusesFIFO(t *testing.T) {
 	for _, name := range []string{"pipe", "zz/pipe"} {
 		dir := folder(t, "manifest.json", smallManifest, "zz/x", "")

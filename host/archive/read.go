@@ -23,6 +23,10 @@ func defaultBounds() bounds { return bounds{unpacked: maxUnpacked, memory: maxMe
 
 // ReadFile reads a packed package from a file.
 func ReadFile(path string) (*Package, error) {
+	// Opening a pipe would wait for somebody to write to it.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, &PackageError{What: path + " is not a file", Hint: "name the file that agenthost package pack wrote"}
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
