@@ -63,7 +63,11 @@ func (p *program) policyInForce(c *cli.Context) (*policy.Policy, policy.Scope, e
 	if err != nil {
 		return nil, policy.Scope{}, err
 	}
-	never, err := host.Config{}.Never(p.workspaceFolder(), pol, protectedBy(root))
+	protected, err := protectedBy(root)
+	if err != nil {
+		return nil, policy.Scope{}, err
+	}
+	never, err := host.Config{}.Never(p.workspaceFolder(), pol, protected)
 	return pol, policy.Scope{Never: never}, err
 }
 

@@ -146,7 +146,9 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err := p.accept(ctx, pkg.Package, &turn, c.String("accept")); err != nil {
 		return err
 	}
-	turn.Protected = protectedBy(root)
+	if turn.Protected, err = protectedBy(root); err != nil {
+		return err
+	}
 	return p.runIn(ctx, in, cache, pkg.Package, turn)
 }
 
@@ -308,14 +310,13 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// protectedBy is what of the root a guest may never see: all of it, but for a
-// control plane that is the workspace itself, of which the capability rules
-// already keep sessions apart.
-func protectedBy(root *session.Root) []string {
-	if name, _ := root.Inside(); root.Control() && name == "." {
-		return []string{root.Path() + "/control", root.Path() + "/FORMAT"}
+// protectedBy is what of the root, and of others, a guest may never see.
+func protectedBy(root *session.Root) ([]string, error) {
+	paths, err := root.Protected()
+	if err != nil {
+		return nil, &failure{message: err.Error(), hint: "name another folder with --workspace", code: exitUsage, err: err}
 	}
-	return []string{root.Path()}
+	return paths, nil
 }
 
 // accept finds out whether the package may do what leaves the root, where it

@@ -109,6 +109,46 @@ func makeControl(dir *beneath.Dir, clean, fill func(dir *beneath.Dir) error) (er
 	return durable.Move(dir, begun, formatFile)
 }
 
+// Protected are the paths of what agenthost keeps and no guest may see: the root,
+// whole; of a control plane that is the workspace what the rules of capability do
+// not keep from guests already, also where another root was named. The error says
+// that the workspace lies in what another root than this one keeps.
+func (r *Root) Protected() ([]string, error) {
+	format, err := readFormat(r.workspace)
+	if err != nil {
+		return nil, fmt.Errorf("workspace %s: %w", r.workspacePath, err)
+	}
+	var paths []string
+	if !r.same {
+		paths = append(paths, r.path)
+	}
+	if format == FormatControl || r.same {
+		paths = append(paths, filepath.Join(r.workspacePath, "control"), filepath.Join(r.workspacePath, formatFile))
+	}
+	return paths, r.apart()
+}
+
+// apart refuses a workspace in what a folder above it keeps, if that is a root. Who
+// wants to work on what sessions published may.
+func (r *Root) apart() error {
+	for path := r.workspacePath; filepath.Dir(path) != path; {
+		name := filepath.Base(path)
+		path = filepath.Dir(path)
+		dir, err := beneath.Open(path)
+		if err != nil {
+			continue // what cannot be entered is not this user's
+		}
+		info, _ := dir.Stat(".")
+		format, err := readFormat(dir)
+		dir.Close()
+		// What belongs to others, or is open to them, is no root, whatever they say.
+		if err == nil && owned(info) == nil && name != "output" && format != "" && (format == FormatFolder || slices.Contains(kept, name)) {
+			return fmt.Errorf("workspace %s lies in what agenthost keeps for itself in %s", r.workspacePath, path)
+		}
+	}
+	return nil
+}
+
 // discard removes a file that may not be there.
 func discard(dir *beneath.Dir, name string) error {
 	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -115,6 +115,61 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestProtected: of no root does a guest see what is kept there, whichever root the
+// session has.
+func TestProtected(t *testing.T) {
+	ws := t.TempDir()
+	write(t, ws+"/plane/FORMAT", FormatControl)
+	write(t, ws+"/folder/FORMAT", FormatFolder)
+	write(t, ws+"/plain/FORMAT", "a project's own file\n")
+	write(t, ws+"/open/FORMAT", FormatFolder)
+	for _, dir := range []string{"plane/docs", "plane/ledger/x", "plane/control", "plane/output/SES", "folder/sub", "folder/output/SES", "plain/control", "open/sub"} {
+		if err := os.MkdirAll(ws+"/"+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(ws+"/open", 0o777); err != nil { // it may be anybody's
+		t.Fatal(err)
+	}
+	if err := os.Symlink("plane/control", ws+"/alias"); err != nil {
+		t.Fatal(err)
+	}
+	kept := " lies in what agenthost keeps for itself in WS/"
+	for _, c := range []struct{ workspace, root, paths, err string }{
+		{"plane", "", "WS/plane/control WS/plane/FORMAT", ""},
+		{"plane", "plane", "WS/plane/control WS/plane/FORMAT", ""},
+		{"plane", "other", "WS/other WS/plane/control WS/plane/FORMAT", ""},
+		{"plane", "plane/.agenthost", "WS/plane/.agenthost WS/plane/control WS/plane/FORMAT", ""},
+		{"plain", "", "WS/plain/.agenthost", ""},
+		{"plain/control", "", "WS/plain/control/.agenthost", ""},
+		{"plane/docs", "", "WS/plane/docs/.agenthost", ""},
+		{"plane/output/SES", "", "WS/plane/output/SES/.agenthost", ""},
+		{"folder/output/SES", "other", "WS/other", ""},
+		{"open/sub", "other", "WS/other", ""},
+		{"plane/control", "", "", "workspace WS/plane/control" + kept + "plane"},
+		{"alias", "other", "", "workspace WS/plane/control" + kept + "plane"},
+		{"plane/ledger/x", "other", "", "workspace WS/plane/ledger/x" + kept + "plane"},
+		{"folder/sub", "other", "", "workspace WS/folder/sub" + kept + "folder"},
+	} {
+		root := ""
+		if c.root != "" {
+			root = filepath.Join(ws, c.root)
+		}
+		r := openRoot(t, Options{Workspace: filepath.Join(ws, c.workspace), Root: root})
+		paths, err := r.Protected()
+		got := ""
+		if err != nil {
+			got = strings.ReplaceAll(err.Error(), ws, "WS")
+		}
+		if got != c.err {
+			t.Errorf("%s, %s:\ngot  %s\nwant %s", c.workspace, c.root, got, c.err)
+		}
+		if got := strings.ReplaceAll(strings.Join(paths, " "), ws, "WS"); err == nil && got != c.paths {
+			t.Errorf("%s, %s:\ngot  %s\nwant %s", c.workspace, c.root, got, c.paths)
+		}
+	}
+}
+
 func TestOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
