@@ -271,11 +271,13 @@ func spoilings() []spoiling {
 			ok(f.t, s.Leave())
 			f.mkdir(in(sesOne, "staging/1"))
 			f.write("planes/pending/"+sesTwo, "{}")
-			f.write("planes/pending/change", "{}")
+			f.write("planes/pending/change", `{"v": 1, "size": 1, "by": {"uid": 0}}`)
 			log, err := ledger.Open(f.abs(in(sesOpen, "ledger/evidence.jsonl")), record.EvidenceOptions(sesOpen))
 			ok(f.t, err)
 			ok(f.t, log.Close())
 		}},
+		{name: "the mark of a change that is none", do: func(f *fixture) { f.write("planes/pending/change", "{}") }},
+		{name: "the mark of a change that is a pipe", do: func(f *fixture) { f.fifo("planes/pending/change") }},
 		{name: "a recorded removal that did not happen", do: func(f *fixture) {
 			f.govern(record.SessionPrune{By: actor, SessionID: sesOne, Plane: "ho1"})
 			f.govern(record.SessionPrune{By: actor, SessionID: sesPruned, Plane: "ho1", Published: true})

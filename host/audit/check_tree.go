@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -300,7 +301,11 @@ func (c *check) pending(s *scope) {
 				s.add(CodeLeftover, path, "the mark of a change that was not begun")
 			}
 		case e.Name == changeMark && c.root.Control():
-			if !c.locked(changeLock) {
+			switch bad := plane.CheckMark(c.root); {
+			case c.locked(changeLock):
+			case bad != nil:
+				s.add(CodeOrphan, path, "%s that is not what a change leaves: nothing is done in the control plane while it is there", beneath.KindOf(e.Type))
+			default:
 				s.add(CodeUnfinishedChange, path, "a change of the control plane was cut short")
 			}
 		case err == nil && !half:

@@ -34,3 +34,10 @@ func Look(root *session.Root, observe func(ledger.Entry, ledger.Body)) (state St
 	}
 	return state, report, err
 }
+
+// CheckMark reports whether what stands where a change leaves its mark can be one:
+// a *[MismatchError] if not, on which [Open] fails. One that is not there can.
+func CheckMark(root *session.Root) error {
+	_, _, err := readMarker(root.Folder())
+	return err
+}
