@@ -68,10 +68,10 @@ func row(b *bytes.Buffer, fields ...string) {
 }
 
 // formula reports whether a spreadsheet would take a field for a formula: quoting
-// does not keep it from that. Some look past spaces, and some take the wide forms of
-// East Asian typography for the same.
+// does not keep it from that. Some look past spaces and what is not seen at all, and
+// some take the wide forms of East Asian typography for the same.
 func formula(field string) bool {
-	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(field, unicode.IsSpace))
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeftFunc(field, func(r rune) bool { return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) }))
 	return strings.ContainsRune("=+-@\uff1d\uff0b\uff0d\uff20", first) || strings.HasPrefix(field, "\t") || strings.HasPrefix(field, "\r")
 }
 

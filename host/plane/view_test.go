@@ -58,7 +58,7 @@ func TestRegistryCSV(t *testing.T) {
 func TestFormula(t *testing.T) {
 	for text, want := range map[string]bool{
 		"": false, "a": false, "1": false, "=1": true, "+1": true, "-1": true, "@A": true, "\tx": true, "\rx": true, "a=1": false, "ä": false,
-		" =1": true, "\u00a0@a": true, "＝1": true, "＋": true, "－": true, "＠": true, " ": false, "\ufffd": false, "\xff=": false,
+		" =1": true, "\u00a0@a": true, "＝1": true, "＋": true, "－": true, "＠": true, " ": false, "\ufffd": false, "\u200b=1": true, "\ufeff =1": true, "\u202e\u00ad-1": true, "\u200bA": false, "\xff=": false,
 	} {
 		if got := formula(text); got != want {
 			t.Errorf("%q: %v", text, got)
