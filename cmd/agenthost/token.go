@@ -11,6 +11,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
 )
 
@@ -119,11 +120,11 @@ func oneToken(from string, r io.Reader) (string, error) {
 // withoutTokens is text in which nobody can read a token that was given in the
 // wrong place.
 func withoutTokens(s string) string {
-	if !strings.Contains(s, "agenthost_") {
+	if !strings.Contains(s, plane.TokenPrefix) {
 		return s
 	}
-	tokens := regexp.MustCompile(`agenthost_[A-Za-z0-9_-]{43}`)
-	return tokens.ReplaceAllLiteralString(s, "agenthost_…")
+	tokens := regexp.MustCompile(plane.TokenPrefix + `[A-Za-z0-9_-]{43}`)
+	return tokens.ReplaceAllLiteralString(s, plane.TokenPrefix+"…")
 }
 
 // invoker is the user who runs this program.

@@ -310,17 +310,17 @@ func TestExplainWorkOrder(t *testing.T) {
 	w := newWorld(t)
 	w.run(sid(1), story{pkg: "PKG-T3-A-001", version: "0.1.0", turns: []did{{order: "WO-7"}, {order: "WO-70"}, {order: "WO-7"}}})
 	o := w.explain("WO-7").WorkOrder
-	if len(o.Turns) != 2 || o.Turns[1].Number != 3 || o.File != nil || o.FileFault != "" {
+	if len(o.Turns) != 2 || o.Turns[1].Number != 3 || o.Order != nil || o.FileFault != "" {
 		t.Errorf("got %+v", o)
 	}
 	dir := filepath.Join(w.root.Path(), filepath.FromSlash(workOrderFolder))
 	w.check(os.MkdirAll(dir, 0o700))
 	const good = `{"schema":"agenthost/work_order/v1","id":"WO-7","packages":["PKG-T3-A-001"],"capabilities":{"read":["docs/**"]}}`
 	for text, fault := range map[string]string{
-		good:                                     "",
-		`{"id":"WO-7"`:                           "planes/ho2/work_orders/WO-7.json",
-		strings.Replace(good, "7", "8", 1):       `its id is "WO-8"`,
-		good + strings.Repeat(" ", maxWorkOrder): "it has more than 1048576 bytes",
+		good:                               "",
+		`{"id":"WO-7"`:                     "planes/ho2/work_orders/WO-7.json",
+		strings.Replace(good, "7", "8", 1): `planes/ho2/work_orders/WO-7.json: id: "WO-8" is not the name of the file`,
+		good + strings.Repeat(" ", 1<<20):  "planes/ho2/work_orders/WO-7.json: not a regular file of at most 1048576 bytes",
 	} {
 		w.check(os.WriteFile(filepath.Join(dir, "WO-7.json"), []byte(text), 0o600))
 		o := w.explain("WO-7").WorkOrder

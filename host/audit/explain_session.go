@@ -1,10 +1,8 @@
 package audit
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"slices"
 	"strings"
@@ -152,12 +150,10 @@ func (q *question) sessions() []string {
 // ExplainedWorkOrder is a work order and what was done under it.
 type ExplainedWorkOrder struct {
 	ID string `json:"id"`
-	// File is planes/ho2/work_orders/ID.json as it is now, if it is there and is
-	// JSON. Order is what it says, unless FileFault says why nothing can run
-	// under it.
-	File      json.RawMessage   `json:"file,omitempty"`
+	// Order is planes/ho2/work_orders/ID.json as it is now, if it is there, unless
+	// FileFault says why nothing can run under it.
+	Order     *policy.WorkOrder `json:"file,omitempty"`
 	FileFault string            `json:"file_fault,omitempty"`
-	Order     *policy.WorkOrder `json:"-"`
 	SHA256    ledger.Hash       `json:"sha256,omitzero"`  // of that file
 	Rights    []string          `json:"rights,omitempty"` // what is granted at most, in words
 	Turns     []OrderedTurn     `json:"turns"`            // under it that are on record here, by time
@@ -177,13 +173,11 @@ type OrderedTurn struct {
 	Turn
 }
 
-// maxWorkOrder bounds the file of a work order, in bytes.
-const maxWorkOrder = 1 << 20
-
 func (q *question) aboutWorkOrder() error {
 	w := &ExplainedWorkOrder{ID: q.out.ID, Turns: []OrderedTurn{}}
 	q.out.WorkOrder = w
-	there := q.workOrderFile(w)
+	orders := plane.NewWorkOrders(q.audit.root, q.audit.now)
+	there := q.workOrderFile(w, orders)
 	sessions, err := q.index.mention("work_order_id", w.ID)
 	if err != nil {
 		return err
@@ -196,7 +190,7 @@ func (q *question) aboutWorkOrder() error {
 		}
 	}
 	slices.SortStableFunc(w.Turns, func(a, b OrderedTurn) int { return a.Begun.Compare(b.Begun) })
-	claims, err := plane.NewWorkOrders(q.audit.root, nil).Claims(w.ID)
+	claims, err := orders.Claims(w.ID)
 	w.Claimed = len(claims)
 	if err != nil {
 		w.ClaimsFault = err.Error()
@@ -210,54 +204,24 @@ func (q *question) aboutWorkOrder() error {
 const workOrderFolder = "planes/ho2/work_orders"
 
 // workOrderFile reads the file of a work order, and reports whether there is one.
-func (q *question) workOrderFile(w *ExplainedWorkOrder) bool {
+func (q *question) workOrderFile(w *ExplainedWorkOrder, orders *plane.WorkOrders) bool {
 	dir := q.audit.root.Folder()
 	if dir == nil {
 		return false
 	}
-	name := workOrderFolder + "/" + w.ID + ".json"
-	info, err := dir.Stat(name)
-	if errors.Is(err, fs.ErrNotExist) {
+	if _, err := dir.Stat(workOrderFolder + "/" + w.ID + ".json"); errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	if err == nil && !info.Mode.IsRegular() {
-		err = fmt.Errorf("%s is no regular file", name)
-	}
-	var data []byte
-	if err == nil {
-		data, err = readAtMost(dir.OpenRead, name, maxWorkOrder)
-	}
-	if err == nil {
-		w.SHA256 = ledger.Sum(data)
-		if json.Valid(data) {
-			w.File = data
-		}
-		w.Order, err = policy.ParseWorkOrder(name, data)
-	}
-	if err == nil && w.Order.ID != w.ID {
-		err = fmt.Errorf("%s: its id is %q", name, w.Order.ID)
-	}
+	order, err := orders.Read(w.ID)
 	if err != nil {
-		w.Order, w.FileFault = nil, err.Error()
+		w.FileFault = err.Error()
 		return true
 	}
-	if w.Order.Capabilities != nil {
-		w.Rights = inWords(*w.Order.Capabilities, nil)
+	w.Order, w.SHA256 = order, order.SHA256
+	if order.Capabilities != nil {
+		w.Rights = inWords(*order.Capabilities, nil)
 	}
 	return true
-}
-
-func readAtMost[F io.ReadCloser](open func(string) (F, error), name string, most int64) ([]byte, error) {
-	f, err := open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err == nil && int64(len(data)) > most {
-		err = fmt.Errorf("it has more than %d bytes", most)
-	}
-	return data, err
 }
 
 // workOrders are the ids of all work orders that the root knows.
