@@ -123,7 +123,11 @@ func (r *Root) Protected() ([]string, error) {
 		paths = append(paths, r.path)
 	}
 	if format == FormatControl || r.same {
-		paths = append(paths, filepath.Join(r.workspacePath, "control"), filepath.Join(r.workspacePath, formatFile))
+		// What is kept of a session's context is as much another session's as its
+		// folder, which no pattern reads that does not spell it out.
+		for _, name := range []string{"control", formatFile, "planes/ho2/context"} {
+			paths = append(paths, filepath.Join(r.workspacePath, filepath.FromSlash(name)))
+		}
 	}
 	return paths, r.apart()
 }

@@ -136,10 +136,10 @@ func TestProtected(t *testing.T) {
 	}
 	kept := " lies in what agenthost keeps for itself in WS/"
 	for _, c := range []struct{ workspace, root, paths, err string }{
-		{"plane", "", "WS/plane/control WS/plane/FORMAT", ""},
-		{"plane", "plane", "WS/plane/control WS/plane/FORMAT", ""},
-		{"plane", "other", "WS/other WS/plane/control WS/plane/FORMAT", ""},
-		{"plane", "plane/.agenthost", "WS/plane/.agenthost WS/plane/control WS/plane/FORMAT", ""},
+		{"plane", "", "WS/plane/control WS/plane/FORMAT WS/plane/planes/ho2/context", ""},
+		{"plane", "plane", "WS/plane/control WS/plane/FORMAT WS/plane/planes/ho2/context", ""},
+		{"plane", "other", "WS/other WS/plane/control WS/plane/FORMAT WS/plane/planes/ho2/context", ""},
+		{"plane", "plane/.agenthost", "WS/plane/.agenthost WS/plane/control WS/plane/FORMAT WS/plane/planes/ho2/context", ""},
 		{"plain", "", "WS/plain/.agenthost", ""},
 		{"plain/control", "", "WS/plain/control/.agenthost", ""},
 		{"plane/docs", "", "WS/plane/docs/.agenthost", ""},
