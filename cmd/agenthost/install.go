@@ -68,6 +68,11 @@ func (p *program) packageInstall(c *cli.Context, pl controlled, _ []string) erro
 			ID: id, Plane: in, Accept: c.String("accept"), Force: c.Bool("force"), RotateSigner: c.String("rotate-signer"),
 			Signature: signature, RequireSignature: pol.RequireSignature[in],
 		}
+		if c.String("plane") == "" && pkg.Manifest.ID == id {
+			if err := checkMoved(ch, pkg, in); err != nil {
+				return err
+			}
+		}
 		more, err := p.difference(pl, ch, pkg, in)
 		if err != nil {
 			return err
@@ -83,6 +88,29 @@ func (p *program) packageInstall(c *cli.Context, pl controlled, _ []string) erro
 		}
 		return p.tellInstalled(ch.State(), pkg, out)
 	})
+}
+
+// checkMoved refuses a version whose manifest names, where nobody said a plane,
+// another one than those that have the package: beside them nothing would be held
+// against what it may do, or against its version.
+func checkMoved(ch *plane.Change, pkg *archive.Package, in string) error {
+	id := pkg.Manifest.ID
+	found := ch.State().Find(id, "")
+	for _, i := range found {
+		if i.Plane == in || i.Package.SHA256 == pkg.Digest {
+			return nil
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	err := ch.Refuse(record.KindPackageInstall, id, pkg.Digest, plane.CodePackage,
+		fmt.Sprintf("%s is installed in %s, and %s of it belongs to %s", id, strings.Join(planesOf(found), ", "), pkg.Manifest.Version, in))
+	var refused *plane.RefusedError
+	if errors.As(err, &refused) {
+		refused.Hint = fmt.Sprintf("say --plane %s to replace what is there, or --plane %s to have this one beside it", found[0].Plane, in)
+	}
+	return err
 }
 
 // toInstall reads which package is to be installed, and from which file.
