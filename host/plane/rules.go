@@ -28,25 +28,32 @@ func PlaneOf(m archive.Manifest, asked string) string {
 func lawful(tier string) bool { return tier == "T0" || tier == "T1" || tier == "T2" }
 
 // checkTier refuses a package of tiers T0 to T2 in a plane while ho3 has another
-// one, or none, under its id.
+// one, or none, under its id. One that says it is of a higher tier does not come in
+// the place of one that is law in ho3 either.
 func (s State) checkTier(i Installed) error {
-	if !lawful(i.Tier) || i.Plane == "ho3" {
+	if i.Plane == "ho3" {
 		return nil
 	}
 	top := s.Find(i.Package.ID, "ho3")
+	law := len(top) > 0 && lawful(top[0].Tier)
 	switch {
+	case !lawful(i.Tier) && !law, len(top) > 0 && top[0].Package.SHA256 == i.Package.SHA256:
+		return nil
+	case !lawful(i.Tier):
+		return &RefusedError{
+			CodeTier, fmt.Sprintf("%s is of tier %s in ho3, which has %s of it with another digest", i.Package.ID, top[0].Tier, top[0].Package.Version),
+			"install this one with --plane ho3 first",
+		}
 	case len(top) == 0:
 		return &RefusedError{
 			CodeTier, fmt.Sprintf("%s is of tier %s, which is in ho3 before it is in %s", i.Package.ID, i.Tier, i.Plane),
 			"install it with --plane ho3 first",
 		}
-	case top[0].Package.SHA256 != i.Package.SHA256:
-		return &RefusedError{
-			CodeTier, fmt.Sprintf("%s is of tier %s, and ho3 has %s of it with another digest", i.Package.ID, i.Tier, top[0].Package.Version),
-			"install this one with --plane ho3 first",
-		}
 	}
-	return nil
+	return &RefusedError{
+		CodeTier, fmt.Sprintf("%s is of tier %s, and ho3 has %s of it with another digest", i.Package.ID, i.Tier, top[0].Package.Version),
+		"install this one with --plane ho3 first",
+	}
 }
 
 // checkID refuses an id that differs from that of an installed package only in the

@@ -106,6 +106,9 @@ func TestTiers(t *testing.T) {
 	other.files = map[string]string{"another": "content"}
 	want(t, f.refused(other, InstallOptions{Plane: "ho1"}),
 		"tier: PKG-T1-LAW-001 is of tier T1, and ho3 has 1.0.0 of it with another digest; install this one with --plane ho3 first")
+	other.tier = "T3" // what it calls itself is no way around the rule either
+	want(t, f.refused(other, InstallOptions{Plane: "ho1"}),
+		"tier: PKG-T1-LAW-001 is of tier T1 in ho3, which has 1.0.0 of it with another digest; install this one with --plane ho3 first")
 	f.install(law, InstallOptions{Plane: "ho1"})
 	f.install(law, InstallOptions{Plane: "ho2"})
 	want(t, f.uninstall(law.id, "ho3"),
