@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -85,17 +86,24 @@ func TestClaim(t *testing.T) {
 		}
 		return nil
 	}}
+	blobs := func() int {
+		return len(must(filepath.Glob(b.session.BlobDir() + "/*/*"))(t))
+	}
 	run := func() (*Result, error) {
+		turn.Args = []string{fmt.Sprint(len(asked))}
 		p := b.prepare(ask{turn: turn})
 		b.session = b.open(p, ask{})
 		return p.Run(t.Context(), b.session)
 	}
 	must(run())(t)
-	head := b.session.Exec.Head()
+	head, kept := b.session.Exec.Head(), blobs()
 	_, err := run()
 	var refusal *ClaimError
 	if !errors.As(err, &refusal) || !errors.Is(err, error(no)) || refusal.Error() != "work order WO-1 has no turn left" {
 		t.Fatalf("got %v", err)
+	}
+	if n := blobs(); n != kept {
+		t.Errorf("%d blobs, %d before", n, kept)
 	}
 	if b.session.Exec.Head() != head || b.session.Turns() != 1 {
 		t.Errorf("the session went on: %+v, %d turns", b.session.Exec.Head(), b.session.Turns())

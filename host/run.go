@@ -108,8 +108,8 @@ func (r *run) fits() error {
 }
 
 // open gathers what the turn begins with, makes its staging, claims it of its work
-// order, and records that it began. What can fail comes before the claim, or else
-// before the entry.
+// order, and records that it began. What can fail comes before the claim; the blobs
+// that the entry names come after it, so that a turn that is refused leaves none.
 func (r *run) open(ctx context.Context) (err error) {
 	now := r.runner.cfg.Now()
 	r.asOf = r.turn.AsOf
@@ -135,12 +135,11 @@ func (r *run) open(ctx context.Context) (err error) {
 	if r.staging, err = r.session.Begin(r.result.Number); err != nil {
 		return err
 	}
-	begin, err := r.beginEntry()
-	if err == nil {
-		err = r.claim(ctx)
+	var begin *record.TurnBegin
+	if err = r.claim(ctx); err == nil {
+		begin, err = r.beginEntry()
 	}
 	if err == nil {
-		begin.Limits = recordLimits(r.limits)
 		r.begin, err = r.session.Exec.Append(r.result.Number, begin)
 	}
 	if err == nil {
@@ -165,7 +164,7 @@ func (r *run) beginEntry() (*record.TurnBegin, error) {
 		Granted: r.granted, Withheld: r.withheld, Accepted: r.turn.Accepted,
 		WorkOrder: r.workOrder(), AsOf: r.asOf.UTC().Format(time.RFC3339Nano),
 		Inputs: r.recordInputs(), Outputs: r.recordOutputs(string(r.session.ID)),
-		DryRun: r.turn.DryRun, Strict: r.turn.Strict,
+		Limits: recordLimits(r.limits), DryRun: r.turn.DryRun, Strict: r.turn.Strict,
 	}
 	if query := r.query(); query != nil {
 		if begin.Query, err = r.blob(query); err != nil {

@@ -156,6 +156,9 @@ func (r *Root) choose(workspace string) error {
 		return fmt.Errorf("%s is agenthost's own folder, not a workspace", workspace)
 	}
 	if r.opts.Root == "" && format != FormatControl {
+		if lostFormat(r.workspace) {
+			return fmt.Errorf("%s holds what a control plane keeps, and no FORMAT that says it is one: agenthost control init completes one that was cut short; else put back the line %q", workspace, strings.TrimSuffix(FormatControl, "\n"))
+		}
 		r.path, r.inside = filepath.Join(workspace, DefaultRoot), DefaultRoot
 		dir, err := r.workspace.Sub(DefaultRoot)
 		switch {
@@ -183,6 +186,17 @@ func (r *Root) choose(workspace string) error {
 		return fmt.Errorf("root: %w", err)
 	}
 	return r.take(dir)
+}
+
+// lostFormat reports whether a folder without FORMAT was a control plane, or was
+// to be one: as a mere workspace it would be governed by none of what is in it.
+func lostFormat(dir *beneath.Dir) bool {
+	for _, name := range []string{"control/token", "ledger/governance.jsonl"} {
+		if _, err := dir.Stat(name); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // take makes dir the root if it can be one.
