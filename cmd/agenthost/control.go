@@ -108,8 +108,12 @@ func (p *program) changed(c *cli.Context, pl *plane.Plane, kind, subject string,
 		return err
 	}
 	ch, err := pl.Change(c.Context, token, invoker(), kind, subject)
-	if err != nil {
-		return planeError(err)
+	var path *os.PathError
+	switch {
+	case errors.As(err, &path):
+		return rootError(err, "nothing was changed; make room there and the folder writable")
+	case err != nil:
+		return err
 	}
 	return planeError(errors.Join(do(ch), ch.Close()))
 }

@@ -34,8 +34,8 @@ func (p *program) integrity(c *cli.Context) error {
 		return err
 	}
 	defer root.Close()
-	if p.root != "" && root.Folder() == nil {
-		return usageError("--root "+p.root+": no such folder, so that nothing was checked", "name the folder that is to be checked")
+	if err := p.there(root, "checked"); err != nil {
+		return err
 	}
 	found, err := audit.CheckIntegrity(c.Context, root, audit.IntegrityOptions{Progress: p.percent()})
 	if err != nil {

@@ -68,6 +68,15 @@ func (p *program) inRoot(least, most int, do func(c *cli.Context, root *session.
 	}
 }
 
+// there refuses a root that was named and is not there, where nothing can be what
+// the command does.
+func (p *program) there(root *session.Root, done string) error {
+	if p.root == "" || root.Folder() != nil {
+		return nil
+	}
+	return usageError(fmt.Sprintf("--root %s: no such folder, so that nothing was %s", p.root, done), "name the folder that is to be "+done)
+}
+
 // openRoot opens the workspace and the root beneath it that the global flags
 // name. It makes neither.
 func (p *program) openRoot() (*session.Root, error) {

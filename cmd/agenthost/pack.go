@@ -66,7 +66,13 @@ func (p *program) packagePack(c *cli.Context) error {
 	if p.packsToStore(c) {
 		return p.packToStore(c, src, id)
 	}
-	return p.packToFile(c.String("output"), src, id)
+	if err := p.packToFile(c.String("output"), src, id); err != nil {
+		return err
+	}
+	if c.String("output") == "" && p.inControlPlane() {
+		p.term.note("the store of this control plane is as it was: with --token-file FILE the package goes there")
+	}
+	return nil
 }
 
 // packsToStore reports whether the package is meant for the store of a control
@@ -76,9 +82,12 @@ func (p *program) packsToStore(c *cli.Context) bool {
 	if hasTokenFlag(c) {
 		return true
 	}
-	if os.Getenv(tokenVariable) == "" || c.String("output") != "" {
-		return false
-	}
+	return os.Getenv(tokenVariable) != "" && c.String("output") == "" && p.inControlPlane()
+}
+
+// inControlPlane reports whether the root is a control plane, as far as that can be
+// found out.
+func (p *program) inControlPlane() bool {
 	root, err := p.openRoot()
 	if err != nil {
 		return false

@@ -85,6 +85,9 @@ type listed struct {
 }
 
 func (p *program) sessionList(_ *cli.Context, root *session.Root, _ []string) error {
+	if err := p.there(root, "listed"); err != nil {
+		return err
+	}
 	list, err := root.List()
 	if err != nil {
 		return err

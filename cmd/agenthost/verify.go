@@ -150,6 +150,9 @@ func (p *program) findings(given []string) ([]finding, error) {
 		}
 		return []finding{verifyIn(root, plane, id)}, nil
 	}
+	if err := p.there(root, "verified"); err != nil {
+		return nil, err
+	}
 	list, err := root.List()
 	if err != nil {
 		return nil, err

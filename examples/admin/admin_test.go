@@ -149,8 +149,7 @@ func TestContradiction(t *testing.T) {
 func TestMistakes(t *testing.T) {
 	inPlane(t, registry, governance+"{\n")
 	for query, want := range map[string]string{
-		`{}`:                           `ask for one thing: {"explain": "PKG-…"} or {"list": true}`,
-		`null`:                         `ask for one thing: {"explain": "PKG-…"} or {"list": true}`,
+		`null`:                         `ledger/governance.jsonl line 9: unexpected end of JSON input`,
 		`{"explain":"x","list":true}`:  `ask for one thing: {"explain": "PKG-…"} or {"list": true}`,
 		`{"explian":"PKG-T0-LIB-001"}`: `decode the query: json: unknown field "explian"`,
 		`{"list":true}`:                `ledger/governance.jsonl line 9: unexpected end of JSON input`,

@@ -17,7 +17,8 @@ import (
 
 func main() { agent.Main(admin) }
 
-// query is what a request asks for: one of the two.
+// query is what a request asks for. Without a query, or with an empty one, it is
+// the list.
 type query struct {
 	Explain string `json:"explain"` // the id of a package
 	List    bool   `json:"list"`    // all that are installed
@@ -37,14 +38,14 @@ func admin(r *agent.Request) (any, error) {
 	if err := r.Decode(&q); err != nil {
 		return nil, err
 	}
-	if (q.Explain == "") == !q.List {
+	if q.Explain != "" && q.List {
 		return nil, errors.New(`ask for one thing: {"explain": "PKG-…"} or {"list": true}`)
 	}
 	p, err := readPlane("registries/packages_registry.csv", "ledger/governance.jsonl")
 	if err != nil {
 		return nil, err
 	}
-	if q.List {
+	if q.Explain == "" {
 		packages := append([]installed{}, p.installed...)
 		return answer{Packages: packages, Text: listText(p)}, nil
 	}

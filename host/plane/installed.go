@@ -99,7 +99,9 @@ func (p *Plane) read(cache *archive.Cache, i Installed) (*archive.Package, error
 	var bad *archive.PackageError
 	var badManifest *archive.ManifestError
 	switch {
-	case errors.As(err, &bad), errors.As(err, &badManifest), gone(err):
+	case errors.As(err, &bad): // its hint is for who builds packages
+		return nil, mismatch(name, "is not what was installed: "+(&archive.PackageError{Where: bad.Where, What: bad.What}).Error())
+	case errors.As(err, &badManifest), gone(err):
 		return nil, mismatch(name, "is not what was installed: "+err.Error())
 	case err != nil:
 		return nil, err
