@@ -118,7 +118,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	var sig interrupted
 	if errors.As(context.Cause(ctx), &sig) {
 		f = &failure{message: f.message, hint: f.hint, code: sig.status(), err: err, also: f.also}
-		if errors.Is(err, context.Canceled) {
+		if errors.Is(err, context.Canceled) || errors.As(err, &sig) {
 			f.message = "interrupted"
 		}
 	}

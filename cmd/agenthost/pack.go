@@ -54,6 +54,9 @@ func (p *program) packagePack(c *cli.Context) error {
 	if src == "" {
 		return usageError("package pack needs the folder to pack", "name it with --src DIR")
 	}
+	if info, err := os.Stat(src); err == nil && !info.IsDir() {
+		return usageError(fmt.Sprintf("--src %s is not a folder", src), "name the folder that holds the manifest.json")
+	}
 	id := c.String("id")
 	if id != "" {
 		if err := archive.CheckID("PKG", id); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -262,18 +263,24 @@ func keyFailure(where string, err error) error {
 }
 
 // verifierKey reads a verifier key that was given: itself, or as @FILE.
-func verifierKey(where, given string) (string, error) {
+func verifierKey(ctx context.Context, where, given string) (string, error) {
 	key := given
 	if name, ok := strings.CutPrefix(given, "@"); ok {
 		where += " " + given
-		f, err := os.Open(name)
+		data, err := until(ctx, func() ([]byte, error) { // it may be a pipe
+			f, err := os.Open(name)
+			if err != nil {
+				return nil, usageError(where+": "+err.Error(), "names are relative to the current folder")
+			}
+			defer f.Close()
+			data, err := io.ReadAll(io.LimitReader(f, 4<<10))
+			if err != nil {
+				return nil, usageError(where+": "+err.Error(), "give a file that can be read")
+			}
+			return data, nil
+		})
 		if err != nil {
-			return "", usageError(where+": "+err.Error(), "names are relative to the current folder")
-		}
-		defer f.Close()
-		data, err := io.ReadAll(io.LimitReader(f, 4<<10))
-		if err != nil {
-			return "", usageError(where+": "+err.Error(), "give a file that can be read")
+			return "", err
 		}
 		key = strings.TrimSpace(string(data))
 	}
@@ -298,7 +305,7 @@ type signed struct {
 func (p *program) signature(c *cli.Context, pkg named) (s *signed, refused *failure, err error) {
 	var keys []string
 	for _, given := range c.StringSlice("signer") {
-		key, err := verifierKey("--signer", given)
+		key, err := verifierKey(c.Context, "--signer", given)
 		if err != nil {
 			return nil, nil, err
 		}

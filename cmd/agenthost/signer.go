@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"strings"
 
@@ -55,7 +56,7 @@ type signerChange struct {
 }
 
 func (p *program) controlSignerAdd(c *cli.Context, pl controlled, given []string) error {
-	key, err := verifierKey("KEY", given[0])
+	key, err := verifierKey(c.Context, "KEY", given[0])
 	if err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (p *program) controlSignerAdd(c *cli.Context, pl controlled, given []string
 }
 
 func (p *program) controlSignerRemove(c *cli.Context, pl controlled, given []string) error {
-	key, err := trustedKey(pl.State().Trusted, given[0])
+	key, err := trustedKey(c.Context, pl.State().Trusted, given[0])
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (p *program) showSignerChange(key string, changed bool, err error, yes, no 
 }
 
 // trustedKey is the key that was named, itself or by its first two parts.
-func trustedKey(trusted []string, given string) (string, error) {
+func trustedKey(ctx context.Context, trusted []string, given string) (string, error) {
 	var found []string
 	for _, key := range trusted {
 		if archive.KeyName(key) == given {
@@ -104,7 +105,7 @@ func trustedKey(trusted []string, given string) (string, error) {
 	if len(found) == 1 {
 		return found[0], nil
 	}
-	key, err := verifierKey("KEY", given)
+	key, err := verifierKey(ctx, "KEY", given)
 	var f *failure
 	if errors.As(err, &f) && !strings.HasPrefix(given, "@") && !isSigningKey(given) {
 		f.message = given + " is neither a verifier key nor the name and hash of one that is trusted"
