@@ -285,6 +285,7 @@ func TestTokenFile(t *testing.T) {
 		"gone":  func() { remover(t, filepath.Join(f.path, tokenFile)) },
 		"link": func() {
 			write(t, filepath.Join(f.path, "own"), string(tokenRow(own)))
+			remover(t, filepath.Join(f.path, tokenFile))
 			link(t, "../own", filepath.Join(f.path, tokenFile))
 		},
 	} {
