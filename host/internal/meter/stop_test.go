@@ -24,10 +24,6 @@ var endless = map[string][]byte{
 		a.with(opBr, 0)
 		a.op(opEnd, opUnreachable)
 	}),
-	"recursion": run(func(a *asm) {
-		a.get(0)
-		a.call(0)
-	}),
 	"tree": run(func(a *asm) { // run(n-1) + run(n-1): shallow, but 2^60 calls
 		a.get(0)
 		a.op(opI32Eqz)
@@ -125,6 +121,12 @@ var endless = map[string][]byte{
 	}),
 }
 
+// recursion never ends by itself either, but by depth before fuel or time.
+var recursion = run(func(a *asm) {
+	a.get(0)
+	a.call(0)
+})
+
 // tryTable opens a try_table without operands and with one clause.
 func tryTable(a *asm, clause ...byte) {
 	a.begin(opTryTable)
@@ -135,9 +137,6 @@ func TestEndlessStopsByFuel(t *testing.T) {
 	for name, wasm := range endless {
 		for _, engine := range engines {
 			t.Run(name+"/"+engine, func(t *testing.T) {
-				if name == "recursion" {
-					t.Skip("ends by depth: TestDepth")
-				}
 				h := newHost(t, engine, AccountConfig{Fuel: 3 << 20, Slice: 1 << 16})
 				m := h.instance(t, inject(t, wasm))
 				_, err := h.call(m, "run", 60)
@@ -154,9 +153,6 @@ func TestEndlessStopsByCheck(t *testing.T) {
 	for name, wasm := range endless {
 		for _, engine := range engines {
 			t.Run(name+"/"+engine, func(t *testing.T) {
-				if name == "recursion" {
-					t.Skip("ends by depth: TestDepth")
-				}
 				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 				defer cancel()
 				h := newHost(t, engine, AccountConfig{Check: ctx.Err, Now: time.Now})
@@ -196,7 +192,7 @@ func TestDepth(t *testing.T) {
 			}
 			_, err := h.call(m, "run", 1000)
 			stopped(t, err, StopDepth)
-			_, err = h.call(h.instance(t, inject(t, endless["recursion"])), "run", 0)
+			_, err = h.call(h.instance(t, inject(t, recursion)), "run", 0)
 			stopped(t, err, StopDepth)
 		})
 	}
@@ -217,7 +213,7 @@ func TestDepthOfEngine(t *testing.T) {
 			a.op(opI64Add)
 		}
 	})
-	for name, wasm := range map[string][]byte{"thin": endless["recursion"], "wide": wide} {
+	for name, wasm := range map[string][]byte{"thin": recursion, "wide": wide} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost(t, "compiler", AccountConfig{})
 			_, err := h.call(h.instance(t, inject(t, wasm)), "run", 1)
@@ -225,7 +221,7 @@ func TestDepthOfEngine(t *testing.T) {
 		})
 	}
 	h := newHost(t, "interpreter", AccountConfig{})
-	_, err := h.call(h.instance(t, inject(t, endless["recursion"])), "run", 1)
+	_, err := h.call(h.instance(t, inject(t, recursion)), "run", 1)
 	if got, want := firstLine(err), "wasm error: stack overflow"; got != want {
 		t.Errorf("interpreter: got %q, want %q", got, want)
 	}
