@@ -367,7 +367,7 @@ func TestForgedLedger(t *testing.T) {
 	for name, do := range map[string]func(text string) string{
 		"digest":  func(s string) string { return strings.Replace(s, `"plane":"ho1"`, `"plane":"ho3"`, 1) },
 		"cut":     func(s string) string { return s[strings.Index(s, "\n")+1:] },
-		"unknown": func(s string) string { return strings.Replace(s, "package.install", "package.install2", 1) },
+		"kind":    func(s string) string { return strings.Replace(s, "package.install", "package.install2", 1) },
 		"foreign": func(s string) string { return strings.ReplaceAll(s, `"governance"`, `"other"`) },
 	} {
 		f := newFixture(t)
@@ -395,5 +395,38 @@ func TestForgedLedger(t *testing.T) {
 		if _, err := p.Change(t.Context(), f.token, somebody(), "", ""); !errors.As(err, &bad) {
 			t.Errorf("%s: changed: %v", name, err)
 		}
+	}
+}
+
+// TestForgedEntry: an entry that verifies as a line, but is none of a control
+// plane, stops everything too: what it would have said is not known.
+func TestForgedEntry(t *testing.T) {
+	f := newFixture(t)
+	p := f.open()
+	path := filepath.Join(f.path, governancePath)
+	log, err := ledger.Open(path, record.GovernanceOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Append(0, record.ContextSnapshot{SessionID: "SES-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	root, err := session.OpenRoot(session.Options{Workspace: f.path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	var bad *ledger.IntegrityError
+	if _, err := Open(root); !errors.As(err, &bad) || bad.Line != 2 {
+		t.Errorf("opened: %v", err)
+	}
+	if _, err := p.Change(t.Context(), f.token, somebody(), "", ""); !errors.As(err, &bad) || bad.Line != 2 {
+		t.Errorf("changed: %v", err)
+	}
+	if _, _, err := Look(root, func(ledger.Entry, ledger.Body) {}); !errors.As(err, &bad) || bad.Line != 2 {
+		t.Errorf("looked: %v", err)
 	}
 }

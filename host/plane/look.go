@@ -23,7 +23,7 @@ func Look(root *session.Root, observe func(ledger.Entry, ledger.Body)) (state St
 			err = state.add(e)
 		}
 		if err != nil {
-			bad = &ledger.IntegrityError{File: p.governance(), Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()} //nolint:gosec // a line number
+			bad = badEntry(p.governance(), e, err)
 			return
 		}
 		observe(e, body)

@@ -132,7 +132,7 @@ func readState(path string) (State, error) {
 			return State{}, err
 		}
 		if err := s.add(e); err != nil {
-			return State{}, err
+			return State{}, badEntry(path, e, err)
 		}
 	}
 	return s, nil
