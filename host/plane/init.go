@@ -146,7 +146,7 @@ func (b *builder) record(token ledger.Hash) error {
 // latter the folders stay.
 func (b *builder) clean(dir *beneath.Dir) error {
 	for _, name := range []string{lockFile, tokenFile, trustedFile, registryFile, governancePath} {
-		if err := remove(dir, name); err != nil {
+		if err := durable.Remove(dir, name); err != nil {
 			return err
 		}
 	}
@@ -174,12 +174,4 @@ func private(dir *beneath.Dir, name string) error {
 	}
 	defer f.Close()
 	return f.Chmod(0o700)
-}
-
-// remove removes a file that may not be there.
-func remove(dir *beneath.Dir, name string) error {
-	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
 }

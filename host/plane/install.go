@@ -206,7 +206,7 @@ func (c *Change) keep(pkg *archive.Package, path string) (Stored, error) {
 		return stored, err
 	}
 	defer src.Close()
-	if err := remove(c.plane.dir, temp); err != nil {
+	if err := durable.Remove(c.plane.dir, temp); err != nil {
 		return stored, err
 	}
 	dst, err := c.plane.dir.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)

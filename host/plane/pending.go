@@ -127,10 +127,10 @@ func (c *Change) settle(m marker, before State, committed bool) error {
 		}
 	}
 	c.plane.opts.Step("remove " + markerFile)
-	if err := remove(c.plane.dir, durable.Temp(markerFile)); err != nil {
+	if err := durable.Remove(c.plane.dir, durable.Temp(markerFile)); err != nil {
 		return err
 	}
-	if err := remove(c.plane.dir, markerFile); err != nil {
+	if err := durable.Remove(c.plane.dir, markerFile); err != nil {
 		return err
 	}
 	return durable.SyncFolder(c.plane.dir, durable.Parent(markerFile))

@@ -95,7 +95,7 @@ func makeControl(dir *beneath.Dir, clean, fill func(dir *beneath.Dir) error) (er
 		return err
 	}
 	if err := durable.Write(dir, begun, []byte(FormatControl), 0o644); err != nil {
-		return errors.Join(err, discard(dir, begun))
+		return errors.Join(err, durable.Remove(dir, begun))
 	}
 	if err := dir.Sync(); err != nil {
 		return err
@@ -104,7 +104,7 @@ func makeControl(dir *beneath.Dir, clean, fill func(dir *beneath.Dir) error) (er
 		if cleaned := clean(dir); cleaned != nil {
 			return errors.Join(err, cleaned) // the next one cleans up
 		}
-		return errors.Join(err, discard(dir, begun))
+		return errors.Join(err, durable.Remove(dir, begun))
 	}
 	return durable.Move(dir, begun, formatFile)
 }
@@ -149,14 +149,6 @@ func (r *Root) apart() error {
 		if err == nil && owned(info) == nil && name != "output" && format != "" && (format == FormatFolder || slices.Contains(kept, name)) {
 			return fmt.Errorf("workspace %s lies in what agenthost keeps for itself in %s", r.workspacePath, path)
 		}
-	}
-	return nil
-}
-
-// discard removes a file that may not be there.
-func discard(dir *beneath.Dir, name string) error {
-	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
 	}
 	return nil
 }

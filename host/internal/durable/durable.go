@@ -112,13 +112,13 @@ func Replace(dir *beneath.Dir, name string, content []byte, perm fs.FileMode) er
 		err = beneath.Rename(dir, temp, dir, name)
 	}
 	if err != nil {
-		return errors.Join(err, remove(dir, temp))
+		return errors.Join(err, Remove(dir, temp))
 	}
 	return SyncFolder(dir, Parent(name))
 }
 
-// remove removes a file that may not be there.
-func remove(dir *beneath.Dir, name string) error {
+// Remove removes a file that may not be there. That it is gone is not synced.
+func Remove(dir *beneath.Dir, name string) error {
 	if err := dir.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
