@@ -147,7 +147,7 @@ var kinds = sync.OnceValue(func() map[string]kind {
 		CodeTorn:              {areaSessions, Warning, "the next command that writes to it sets the debris aside"},
 		CodeUnfinishedTurn:    {areaSessions, Warning, remedyNextRun},
 		CodeUnfinishedCommit:  {areaSessions, Error, remedyNextRun},
-		CodeUnfinishedPrune:   {areaSessions, Warning, "agenthost session prune finishes it"},
+		CodeUnfinishedPrune:   {areaSessions, Warning, "agenthost session prune finishes it, with an --older-than or a --keep that takes it in"},
 		CodeBlobWritable:      {areaSessions, Warning, "chmod 0400: what is kept there is never written again"},
 
 		CodeWorkOrderInvalid: {areaOrders, Error, "correct it; agenthost schema work_order describes it"},

@@ -169,10 +169,7 @@ func (v *sessionVisit) visit() {
 	v.unfinished(staged)
 	v.blocked()
 	if v.g.pruned[v.one.id] != nil && !v.locked(changeLock) && !v.inUse() {
-		s.put(Finding{
-			Code: CodeUnfinishedPrune, Path: v.one.path(), Message: "its removal is recorded, and it is still there",
-			Remedy: fmt.Sprintf("agenthost session prune %s", v.one.id),
-		})
+		s.add(CodeUnfinishedPrune, v.one.path(), "its removal is recorded, and it is still there")
 	}
 }
 
