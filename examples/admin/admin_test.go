@@ -128,6 +128,21 @@ func TestList(t *testing.T) {
 	}
 }
 
+// One package can be installed in several planes, and need something else in each.
+func TestNeeds(t *testing.T) {
+	ledger := governance
+	for plane, version := range map[string]string{"ho1": ">=0.1.0", "ho2": ">=0.2.0", "ho3": ">=0.1.0"} {
+		ledger += `{"kind":"package.install","package":{"id":"PKG-T2-TOOL-001"},"plane":"` + plane + `","dependencies":[{"id":"PKG-T0-LIB-001","version":"` + version + `"}]}` + "\n"
+	}
+	inPlane(t, registry, ledger)
+	const want = "It needs PKG-T0-LIB-001 >=0.1.0 and PKG-T0-LIB-001 >=0.2.0.\n"
+	for range 50 { // planes are looked at in any order
+		if a := ask(t, `{"explain":"PKG-T2-TOOL-001"}`); !strings.Contains(a.Text, want) {
+			t.Fatalf("got %s, want %s in it", a.Text, want)
+		}
+	}
+}
+
 // TestContradiction: what registry and ledger do not agree in is said.
 func TestContradiction(t *testing.T) {
 	edited := strings.Replace(strings.Replace(registry, "0.2.0", "0.3.0", 1), "PKG-T3-REPORT-001", "PKG-T3-FORGED-001", 1)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/csv"
 	"encoding/json"
 	"errors"
@@ -253,7 +254,9 @@ func (p *plane) explain(id string) *explained {
 			e.NeededBy = append(e.NeededBy, c.Package.ID)
 		}
 	}
-	slices.SortFunc(e.Needs, func(a, b depending) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(e.Needs, func(a, b depending) int {
+		return cmp.Or(strings.Compare(a.ID, b.ID), strings.Compare(a.Version, b.Version))
+	})
 	e.Needs = slices.Compact(e.Needs)
 	slices.Sort(e.NeededBy)
 	e.NeededBy = slices.Compact(e.NeededBy)
