@@ -192,8 +192,9 @@ func (c *check) ledger(s *scope, folder, name, lock string, o ledger.Options, be
 	return fault == nil && err == nil
 }
 
-// unexpected finds a file that is none of a folder's own.
-func (c *check) unexpected(s *scope, folder, lock string, e beneath.Entry) {
+// unexpected finds a file that is none of a folder's own, whose names are given as
+// to orphan. Whoever writes to the folder holds lock.
+func (c *check) unexpected(s *scope, folder, lock string, e beneath.Entry, names ...string) {
 	path := folder + "/" + e.Name
 	if strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular() {
 		if !c.locked(lock) {
@@ -201,7 +202,7 @@ func (c *check) unexpected(s *scope, folder, lock string, e beneath.Entry) {
 		}
 		return
 	}
-	c.orphan(s, path, e.Type)
+	c.orphan(s, path, e.Type, names...)
 }
 
 // snapshots compares the files of snapshots with their ledger.

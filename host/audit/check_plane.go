@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,19 +49,14 @@ func (c *check) governance(s *scope) *governed {
 	there := false
 	var debris []string
 	for _, e := range entries {
-		path := "ledger/" + e.Name
 		switch {
 		case e.Name == record.GovernanceFile:
-			_, there = c.file(s, path, ours)
+			_, there = c.file(s, governancePath, ours)
 			ok = ok && there
 		case strings.HasPrefix(e.Name, record.GovernanceFile+".torn-") && e.Type.IsRegular():
 			debris = append(debris, e.Name)
-		case strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular():
-			if !c.locked(changeLock) {
-				s.add(CodeLeftover, path, "a file that was being written when the process ended")
-			}
 		default:
-			c.orphan(s, path, e.Type, record.GovernanceFile)
+			c.unexpected(s, "ledger", changeLock, e, record.GovernanceFile)
 		}
 	}
 	if !there {
@@ -115,17 +111,11 @@ func (c *check) control(s *scope, g *governed) {
 	there := map[string]bool{}
 	for _, e := range entries {
 		path := "control/" + e.Name
-		known := false
-		for _, name := range names {
-			known = known || e.Name == name
-		}
 		switch {
-		case known:
+		case slices.Contains(names, e.Name):
 			_, there[e.Name] = c.file(s, path, not)
-		case c.root.Control() && strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular():
-			if !c.locked(changeLock) {
-				s.add(CodeLeftover, path, "a file that was being written when the process ended")
-			}
+		case c.root.Control():
+			c.unexpected(s, "control", changeLock, e, names...)
 		default:
 			c.orphan(s, path, e.Type, names...)
 		}
@@ -175,18 +165,10 @@ func (c *check) views(s *scope, g *governed, trusted bool) {
 	entries, _ := c.folder(s, "registries", ours)
 	there := false
 	for _, e := range entries {
-		path := "registries/" + e.Name
-		switch {
-		case path == registryPath:
-			if _, there = c.file(s, path, ours); !there {
-				return
-			}
-		case strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular():
-			if !c.locked(changeLock) {
-				s.add(CodeLeftover, path, "a file that was being written when the process ended")
-			}
-		default:
-			c.orphan(s, path, e.Type, strings.TrimPrefix(registryPath, "registries/"))
+		if name := strings.TrimPrefix(registryPath, "registries/"); e.Name != name {
+			c.unexpected(s, "registries", changeLock, e, name)
+		} else if _, there = c.file(s, registryPath, ours); !there {
+			return
 		}
 	}
 	if !there {
@@ -218,16 +200,10 @@ func (c *check) store(s *scope, g *governed) {
 	var archives []string
 	for _, e := range entries {
 		path := storeTop + "/" + e.Name
-		if strings.HasPrefix(e.Name, newPrefix) && e.Type.IsRegular() {
-			if !c.locked(changeLock) {
-				s.add(CodeLeftover, path, "a file that was being written when the process ended")
-			}
-			continue
-		}
 		name, signature := strings.CutSuffix(e.Name, archive.SignatureSuffix)
 		id, isArchive := strings.CutSuffix(name, ".tar.gz")
 		if _, stored := g.state.Stored[id]; !isArchive || !stored {
-			c.orphan(s, path, e.Type)
+			c.unexpected(s, storeTop, changeLock, e)
 			continue
 		}
 		if _, ok := c.file(s, path, ours); !ok {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -274,11 +275,7 @@ func (c *check) plane(s *scope, plane string) {
 		names = append(names, "work_orders", "context", "ledger")
 	}
 	for _, e := range entries {
-		known := false
-		for _, name := range names {
-			known = known || e.Name == name
-		}
-		if !known {
+		if !slices.Contains(names, e.Name) {
 			c.orphan(s, "planes/"+plane+"/"+e.Name, e.Type, names...)
 		}
 	}
