@@ -313,7 +313,7 @@ func TestExplainWorkOrder(t *testing.T) {
 	if len(o.Turns) != 2 || o.Turns[1].Number != 3 || o.Order != nil || o.FileFault != "" {
 		t.Errorf("got %+v", o)
 	}
-	dir := filepath.Join(w.root.Path(), filepath.FromSlash(workOrderFolder))
+	dir := filepath.Join(w.root.Path(), filepath.FromSlash(ordersTop))
 	w.check(os.MkdirAll(dir, 0o700))
 	const good = `{"schema":"agenthost/work_order/v1","id":"WO-7","packages":["PKG-T3-A-001"],"capabilities":{"read":["docs/**"]}}`
 	for text, fault := range map[string]string{

@@ -201,15 +201,13 @@ func (q *question) aboutWorkOrder() error {
 	return nil
 }
 
-const workOrderFolder = "planes/ho2/work_orders"
-
 // workOrderFile reads the file of a work order, and reports whether there is one.
 func (q *question) workOrderFile(w *ExplainedWorkOrder, orders *plane.WorkOrders) bool {
 	dir := q.audit.root.Folder()
 	if dir == nil {
 		return false
 	}
-	if _, err := dir.Stat(workOrderFolder + "/" + w.ID + ".json"); errors.Is(err, fs.ErrNotExist) {
+	if _, err := dir.Stat(ordersTop + "/" + w.ID + ".json"); errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
 	order, err := orders.Read(w.ID)
@@ -228,7 +226,7 @@ func (q *question) workOrderFile(w *ExplainedWorkOrder, orders *plane.WorkOrders
 func (q *question) workOrders() []string {
 	var ids []string
 	if dir := q.audit.root.Folder(); dir != nil {
-		entries, _ := dir.ReadDir(workOrderFolder) // for a suggestion only
+		entries, _ := dir.ReadDir(ordersTop) // for a suggestion only
 		for _, e := range entries {
 			if id, ok := strings.CutSuffix(e.Name, ".json"); ok {
 				ids = append(ids, id)

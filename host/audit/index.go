@@ -188,12 +188,8 @@ func (a *Audit) readLine(l line) (line, error) {
 
 // removed reports whether a session is no longer there: somebody pruned it.
 func (a *Audit) removed(l line) bool {
-	_, err := a.root.Folder().Stat(folderOf(l.plane, l.id))
+	_, err := a.root.Folder().Stat(place{l.plane, l.id}.path())
 	return errors.Is(err, fs.ErrNotExist)
-}
-
-func folderOf(plane string, id session.ID) string {
-	return "planes/" + plane + "/sessions/" + string(id)
 }
 
 // seen is what stat said of a session.
@@ -210,7 +206,7 @@ func (a *Audit) stat(places []session.Summary) []seen {
 	}
 	names := make([]string, 0, 2*len(places))
 	for _, p := range places {
-		folder := folderOf(p.Plane, p.ID) + "/ledger/"
+		folder := place{p.Plane, p.ID}.path() + "/ledger/"
 		names = append(names, folder+record.ExecFile, folder+record.EvidenceFile)
 	}
 	a.root.Folder().StatEach(names, func(n int, info beneath.Info, err error) {
