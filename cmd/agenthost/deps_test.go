@@ -22,6 +22,7 @@ var mayImport = map[string][]string{
 	"host/internal/meter":            {},
 	"host/internal/beneath":          {},
 	"host/internal/cache":            {},
+	"host/internal/confine":          {},
 	"host/internal/durable":          {"host/internal/beneath"},
 	"host/internal/durable/synctest": {},
 	"host/internal/strict":           {},
@@ -57,10 +58,12 @@ var doors = map[string][]string{
 	"github.com/urfave/cli/v2":         {"cmd/agenthost"},
 	"github.com/google/jsonschema-go":  {"cmd/agenthost"},
 	"golang.org/x/term":                {"cmd/agenthost"},
-	"golang.org/x/mod":                 {"ledger"},
-	"golang.org/x/mod/sumdb/note":      {"host/archive"},
-	"golang.org/x/sys":                 {"host/internal/beneath", "host/internal/compile", "host/internal/durable/synctest"},
-	"github.com/rogpeppe/go-internal":  {},
+	// Only its system calls: the rest opens by name and restricts all threads.
+	"github.com/landlock-lsm/go-landlock/landlock/syscall": {"host/internal/confine"},
+	"golang.org/x/mod":                {"ledger"},
+	"golang.org/x/mod/sumdb/note":     {"host/archive"},
+	"golang.org/x/sys":                {"host/internal/beneath", "host/internal/compile", "host/internal/confine", "host/internal/durable/synctest"},
+	"github.com/rogpeppe/go-internal": {},
 	// The rest of that module is for tests.
 	"github.com/rogpeppe/go-internal/diff": {"cmd/agenthost"},
 }

@@ -1,0 +1,201 @@
+package confine
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// Who an attempt succeeds for without the fence.
+const (
+	anyone   = "anyone"
+	onlyRoot = "root"
+)
+
+// escapes are the attempts that must fail. The control of each is that it
+// succeeds without the fence for the one that is named; where it is nobody, the
+// words say why.
+var escapes = []struct{ name, control, want string }{
+	{"read beside the grant", anyone, "no such file or directory"},
+	{"read through ..", anyone, "no such file or directory"},
+	{"read through /proc/1/root", anyone, "no such file or directory"},
+	{"read through /proc/self/cwd", anyone, "no such file or directory"},
+	{"read through a planted link", anyone, "no such file or directory"},
+	{"read an inherited descriptor", anyone, "bad file descriptor"},
+	{"read a host process's environment", anyone, "no such file or directory"},
+	{"open by handle", onlyRoot, "operation not permitted"},
+	{"stat beside the grant", anyone, "no such file or directory"},
+	{"list beside the grant", anyone, "file does not exist"},
+
+	{"write what is granted for reading", anyone, "read-only file system"},
+	{"truncate what is granted", anyone, "read-only file system"},
+	{"remove what is granted", anyone, "read-only file system"},
+	{"rename what is granted", anyone, "read-only file system"},
+	{"create beside the grant", anyone, "read-only file system"},
+	{"create in a granted folder", anyone, "read-only file system"},
+	{"link what is granted", anyone, "invalid cross-device link"},
+	{"set the mode of what is granted", anyone, "read-only file system"},
+	{"set the times of what is granted", anyone, "read-only file system"},
+	{"set an attribute of what is granted", anyone, "read-only file system"},
+	{"write settings into HOME", anyone, "read-only file system"},
+
+	{"connect to the host", anyone, "operation not permitted"},
+	{"connect to a named socket", anyone, "operation not permitted"},
+	{"connect to an abstract socket", anyone, "operation not permitted"},
+	{"send from a pair to a named socket", anyone, "operation not permitted"},
+	{"a UDP socket", anyone, "operation not permitted"},
+	{"an IPv6 socket", anyone, "operation not permitted"},
+	{"a netlink socket", anyone, "operation not permitted"},
+	{"a raw socket", onlyRoot, "operation not permitted"},
+	{"a packet socket", onlyRoot, "operation not permitted"},
+
+	{"signal a host process", anyone, "no such process"},
+	{"see a host process", anyone, "no such file or directory"},
+	{"read the memory of a host process", anyone, "no such file or directory"},
+	{"be traced", anyone, "operation not permitted"},
+
+	{"a user namespace", anyone, "operation not permitted"},
+	{"a mount namespace", anyone, "operation not permitted"},
+	{"set-uid by chmod", anyone, "operation not permitted"},
+	{"set-gid by fchmod", anyone, "operation not permitted"},
+	{"set-uid by open", anyone, "operation not permitted"},
+	{"set-uid by openat2", anyone, "function not implemented"},
+	{"a device node", onlyRoot, "operation not permitted"},
+	{"a named pipe", anyone, "operation not permitted"},
+
+	{"io_uring", anyone, "function not implemented"},
+	{"bpf", onlyRoot, "operation not permitted"},
+	{"userfaultfd", anyone, "operation not permitted"},
+	{"the keyring", anyone, "operation not permitted"},
+	{"a memory file", anyone, "operation not permitted"},
+	{"message queues", anyone, "operation not permitted"},
+	{"clone3", anyone, "function not implemented"},
+	{"the kernel's log", onlyRoot, "operation not permitted"},
+	{"kernel settings", anyone, "no such file or directory"},
+
+	{"execute what was written", anyone, "permission denied"},
+	{"execute through the loader", anyone, "exit status 127"},
+	{"map what was written", anyone, "operation not permitted"},
+	{"execute a granted file", anyone, "permission denied"},
+}
+
+// stage is what attempts reach for, beside the files of a scene.
+func (s *scene) stage(t *testing.T) (vars []string) {
+	t.Helper()
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tcp.Close() })
+	port := tcp.Addr().(*net.TCPAddr).Port
+	abstract := fmt.Sprintf("fence-%d", port)
+	// The name of a socket must be short.
+	docs, err := os.Open(filepath.Join(s.workspace, "docs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer docs.Close()
+	short := fmt.Sprintf("/proc/self/fd/%d/", docs.Fd())
+	for _, x := range []struct{ network, name string }{
+		{"unix", "@" + abstract}, {"unix", short + "stream"}, {"unixgram", short + "datagram"},
+	} {
+		typ := unix.SOCK_STREAM
+		if x.network == "unixgram" {
+			typ = unix.SOCK_DGRAM
+		}
+		fd, err := unix.Socket(unix.AF_UNIX, typ|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		if err := unix.Bind(fd, &unix.SockaddrUnix{Name: x.name}); err != nil {
+			t.Fatal(err)
+		}
+		if typ == unix.SOCK_STREAM {
+			if err := unix.Listen(fd, 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	program, err := os.ReadFile("/usr/bin/true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(s.workspace, "docs/run"), program, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	victim := exec.CommandContext(t.Context(), "/usr/bin/sleep", "600")
+	victim.Env = []string{"X=secret"}
+	if err := victim.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
+	return []string{
+		"FENCE_PORT=" + strconv.Itoa(port), "FENCE_ABSTRACT=" + abstract,
+		"FENCE_PID=" + strconv.Itoa(victim.Process.Pid), "FENCE_HOST=" + s.workspace, "PATH=/usr/bin:/bin",
+	}
+}
+
+// inherited opens the secret as a host would that forgets to close on exec.
+func (s *scene) inherited(t *testing.T) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(s.workspace, "secret"), unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+}
+
+// TestEscapes makes each attempt without the fence and in it. What is tried
+// without one changes files, so that each has a scene of its own.
+func TestEscapes(t *testing.T) {
+	tried := map[string]bool{}
+	for _, e := range escapes {
+		t.Run(e.name, func(t *testing.T) {
+			tried[e.name] = true
+			control := newScene(t)
+			vars := control.stage(t)
+			control.inherited(t)
+			home := filepath.Join(control.dir, "home")
+			if err := os.Mkdir(home, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			free := exec.CommandContext(t.Context(), filepath.Join(control.dir, "attack"), attackCommand, e.name)
+			free.Dir = filepath.Join(control.workspace, "docs")
+			free.Env = append(vars, "FENCE_SEEN="+control.workspace, "FENCE_TEMP="+control.scratch, "HOME="+home)
+			out, err := free.CombinedOutput()
+			if e.control == anyone || e.control == onlyRoot && os.Getuid() == 0 {
+				if err != nil {
+					t.Errorf("without the fence: %v: %s", err, out)
+				}
+			} else if err == nil {
+				t.Error("without the fence it succeeds")
+			}
+
+			s := newScene(t)
+			vars = s.stage(t)
+			s.inherited(t)
+			spec := s.spec
+			spec.Argv = []string{"attack", attackCommand, e.name}
+			spec.Dir = "/w/docs"
+			spec.Env = append(vars, "FENCE_SEEN=/w", "FENCE_TEMP=/tmp", "HOME="+Home)
+			got := run(t, spec, "")
+			if got.Status != 1 || got.Signal != 0 {
+				t.Fatalf("status %d, signal %d: it got through: %s", got.Status, got.Signal, got.stderr)
+			}
+			if want := e.want + "\n"; !strings.HasSuffix(got.stderr, want) {
+				t.Errorf("stopped by %q, want %q", got.stderr, e.want)
+			}
+		})
+	}
+	if !testing.Short() && len(tried) != len(escapes) {
+		t.Logf("%d of %d attempts", len(tried), len(escapes))
+	}
+}

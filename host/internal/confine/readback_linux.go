@@ -1,0 +1,155 @@
+package confine
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// canary is what this process could write were it not for Landlock.
+const canary = "/proc/thread-self/comm"
+
+// readBack fills in what the kernel says of this thread, and fails where that is
+// not what was asked for.
+func (s *Spec) readBack(r *Report) error {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return fmt.Errorf("confine: uname: %w", err)
+	}
+	r.Kernel = unix.ByteSliceToString(name.Release[:])
+	if err := readStatus(r); err != nil {
+		return err
+	}
+	if r.NoNewPrivileges != 1 || r.Seccomp != unix.SECCOMP_MODE_FILTER || r.Capabilities != 0 {
+		return fmt.Errorf("confine: the fence is not what was asked for: no_new_privs %d, seccomp %d, Linux capabilities %#x",
+			r.NoNewPrivileges, r.Seccomp, r.Capabilities)
+	}
+	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err == nil {
+		unix.Close(fd)
+		return errors.New("confine: the fence does not hold: a socket could be made")
+	}
+	if err := tryOpen(canary, unix.O_WRONLY); !errors.Is(err, unix.EACCES) {
+		return fmt.Errorf("confine: the fence does not hold: opening %s for writing: %v", canary, err)
+	}
+	var err error
+	if r.Mounts, err = s.readMounts(); err != nil {
+		return err
+	}
+	l := &r.Limits
+	for _, x := range []struct {
+		resource int
+		most     uint64
+	}{
+		{unix.RLIMIT_CPU, seconds(l.CPU) + 1},
+		{unix.RLIMIT_FSIZE, uint64(l.FileSize)},
+		{unix.RLIMIT_NOFILE, uint64(l.OpenFiles)},
+	} {
+		var got unix.Rlimit
+		if err := unix.Getrlimit(x.resource, &got); err != nil {
+			return fmt.Errorf("confine: read limit %d: %w", x.resource, err)
+		}
+		if got.Max > x.most || got.Cur > x.most {
+			return fmt.Errorf("confine: limit %d is %d, not %d", x.resource, got.Max, x.most)
+		}
+	}
+	return nil
+}
+
+// readStatus reads proc_pid_status(5) of this thread.
+func readStatus(r *Report) error {
+	status, err := os.ReadFile("/proc/thread-self/status")
+	if err != nil {
+		return fmt.Errorf("confine: %w", err)
+	}
+	seen := 0
+	for line := range strings.Lines(string(status)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		value = strings.TrimSpace(value)
+		var err error
+		switch key {
+		case "NoNewPrivs":
+			r.NoNewPrivileges, err = strconv.Atoi(value)
+		case "Seccomp":
+			r.Seccomp, err = strconv.Atoi(value)
+		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+			var set uint64
+			set, err = strconv.ParseUint(value, 16, 64)
+			r.Capabilities |= set
+		default:
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("confine: read %s: %w", key, err)
+		}
+		seen++
+	}
+	if seen != 7 {
+		return fmt.Errorf("confine: %d of 7 lines in /proc/thread-self/status", seen)
+	}
+	return nil
+}
+
+// readMounts counts the mounts of this namespace. Each must be one that was asked
+// for, with the flags it must have.
+func (s *Spec) readMounts() (int, error) {
+	table, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return 0, fmt.Errorf("confine: %w", err)
+	}
+	want := map[string]string{"/": "ro,nosuid,nodev,noexec", "/proc": "nosuid,nodev,noexec", "/dev/shm": "nosuid,nodev,noexec"}
+	for _, d := range devices {
+		want[d] = "nosuid,noexec"
+	}
+	for _, p := range s.Etc {
+		want[p] = "ro,nosuid,nodev,noexec"
+	}
+	for _, b := range s.Binds {
+		switch {
+		case b.Access.writes():
+			want[b.Target] = "nosuid,nodev,noexec"
+		case b.Access == Execute:
+			want[b.Target] = "ro,nosuid,nodev"
+		default:
+			want[b.Target] = "ro,nosuid,nodev,noexec"
+		}
+	}
+	system := slices.Concat(s.System, s.Etc)
+	count := 0
+	for line := range bytes.Lines(table) {
+		// proc_pid_mountinfo(5): the fifth field is the place, the sixth the flags.
+		fields := strings.Fields(string(line))
+		if len(fields) < 6 {
+			return 0, fmt.Errorf("confine: /proc/thread-self/mountinfo: %q", line)
+		}
+		place, flags := unescape(fields[4]), strings.Split(fields[5], ",")
+		must, ok := want[place]
+		if !ok && slices.ContainsFunc(system, func(p string) bool { return within(place, p) }) {
+			must, ok = "ro,nosuid,nodev", true
+		}
+		if !ok {
+			return 0, fmt.Errorf("confine: the fence does not hold: %s is mounted, which nobody asked for", place)
+		}
+		for flag := range strings.SplitSeq(must, ",") {
+			if !slices.Contains(flags, flag) {
+				return 0, fmt.Errorf("confine: the fence does not hold: %s is mounted %s, without %s", place, fields[5], flag)
+			}
+		}
+		count++
+	}
+	if least := 3 + len(devices) + len(s.Binds); count < least {
+		return 0, fmt.Errorf("confine: %d mounts in the view, at least %d were made", count, least)
+	}
+	return count, nil
+}
+
+// unescape resolves the octal escapes of mountinfo: of space, tab, newline and
+// backslash.
+func unescape(field string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
+}

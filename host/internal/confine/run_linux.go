@@ -1,0 +1,348 @@
+package confine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// thisProgram is the file that runs, even if another one has its name by now.
+const thisProgram = "/proc/self/exe"
+
+// namespaces are those the child gets, by their names in /proc/PID/ns.
+var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
+
+// user is the number a command knows itself by; it is the host's user outside.
+const user = 1000
+
+// Run runs a command in its fence and waits until it and all its descendants are
+// gone. stdin may be nil for none; stdout and stderr get what the command writes,
+// as it writes it and never at the same time, to the limit of output.
+//
+// It returns a [*MissingError] or a [*StartError] where there is a reason for the
+// command not to have run that a caller can act on, and no result with any error.
+// A command that fails, is stopped at a limit or with ctx, is a result.
+//
+// Run may be called from several goroutines. Each keeps a thread of the operating
+// system until it returns.
+func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer) (*Result, error) {
+	s, err := s.checked()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.hides(); err != nil {
+		return nil, err
+	}
+	// Host dies, tree dies: but the tie is to the thread that started it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Limits.Time, stopped(StoppedTime))
+	defer cancel()
+	out := &output{limit: s.Limits.Output, full: func() { stop(stopped(StoppedOutput)) }}
+
+	c, err := startChild(ctx, stdin, &sink{out, stdout}, &sink{out, stderr})
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	report, err := c.confine(&s)
+	if err != nil {
+		return nil, c.end(ctx, err)
+	}
+	w := watch(c.cmd.Process.Pid, &s, c.group, func(why string) { stop(stopped(why)) })
+	err = c.cmd.Wait()
+	seen := w.end()
+	if err := c.survivors(); err != nil {
+		return nil, err
+	}
+	var exit *exec.ExitError
+	var why stopped
+	switch {
+	case errors.As(context.Cause(ctx), &why):
+	case ctx.Err() != nil:
+		why = StoppedCancelled
+	case err != nil && !errors.As(err, &exit):
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	state := c.cmd.ProcessState
+	status := state.Sys().(syscall.WaitStatus)
+	r := &Result{Status: status.ExitStatus(), Stopped: string(why), Report: *report, Usage: seen}
+	if status.Signaled() {
+		r.Signal = int(status.Signal())
+	}
+	r.Usage.CPU = max(r.Usage.CPU, state.UserTime()+state.SystemTime())
+	r.Usage.Output = out.written
+	c.group.usage(&r.Usage)
+	if r.Stopped == "" {
+		r.Stopped = c.why(r, s.Limits)
+	}
+	return r, nil
+}
+
+// why says which limit it was that the kernel held by killing. For memory it may
+// have been a descendant.
+func (c *child) why(r *Result, l Limits) string {
+	switch {
+	case c.group.outOfMemory():
+		return StoppedMemory
+	case r.Signal == int(syscall.SIGKILL) && r.Usage.CPU >= l.CPU:
+		return StoppedCPU
+	}
+	return ""
+}
+
+// stopped is the cause of a context that ended a command.
+type stopped string
+
+func (s stopped) Error() string { return "stopped: " + string(s) }
+
+// hides checks that no system folder shows what must not be seen. What is bound
+// is somebody's, and so are its neighbours.
+func (s *Spec) hides() error {
+	folders := map[string]bool{}
+	for _, b := range s.Binds {
+		folders[b.Root] = true
+	}
+	for _, p := range s.Hidden {
+		folders[p] = true
+	}
+	var system []string
+	for _, p := range s.System {
+		real, err := filepath.EvalSymlinks(p)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("confine: %w", err)
+		}
+		system = append(system, real)
+	}
+	for p := range folders {
+		real, err := filepath.EvalSymlinks(p)
+		if err != nil {
+			return fmt.Errorf("confine: %w", err)
+		}
+		for _, seen := range system {
+			if within(real, seen) {
+				return fmt.Errorf("confine: %s lies in %s, which every command sees: move it elsewhere", real, seen)
+			}
+		}
+	}
+	return nil
+}
+
+// A child is the process that becomes the command.
+type child struct {
+	cmd    *exec.Cmd
+	orders *os.File
+	reply  *os.File
+	group  *group
+}
+
+// startChild starts a child in new namespaces. It waits there for its orders.
+func startChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (*child, error) {
+	orderIn, orderOut, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	defer orderIn.Close()
+	replyIn, replyOut, err := os.Pipe()
+	if err != nil {
+		orderOut.Close()
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	defer replyOut.Close()
+	cmd := exec.CommandContext(ctx, thisProgram, Command)
+	cmd.Args[0] = "agenthost"
+	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"}
+	cmd.Dir = "/"
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
+	cmd.ExtraFiles = []*os.File{orderIn, replyOut} // orderFd, replyFd
+	// All that write to its pipes are dead with it; this is for a pipe's other end.
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid:    true,
+		Pdeathsig: syscall.SIGKILL,
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}},
+		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_SYS_RESOURCE},
+	}
+	if err := cmd.Start(); err != nil {
+		orderOut.Close()
+		replyIn.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, &MissingError{"user namespaces", err.Error(), namespaceRemedy()}
+	}
+	return &child{cmd: cmd, orders: orderOut, reply: replyIn}, nil
+}
+
+// confine checks and completes what can only be done from outside, lets the child
+// go on, and returns the report of what it then was in, once the program runs.
+func (c *child) confine(s *Spec) (*Report, error) {
+	for _, ns := range namespaces {
+		ours, err1 := os.Readlink("/proc/self/ns/" + ns)
+		its, err2 := os.Readlink(c.proc("ns/" + ns))
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, fmt.Errorf("confine: %w", err)
+		}
+		if ours == its {
+			return nil, &MissingError{"user namespaces", "the child shares the host's " + ns + " namespace", namespaceRemedy()}
+		}
+	}
+	var err error
+	if c.group, err = newGroup(c.cmd.Process.Pid, s.Limits); err != nil {
+		return nil, err
+	}
+	o := order{Spec: *s}
+	if c.group.processes == "" {
+		if o.PidMax, err = pidMax(s.Limits); err != nil {
+			return nil, err
+		}
+	}
+	data, err := json.Marshal(o)
+	if err != nil {
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	_, err = c.orders.Write(data)
+	if closed := c.orders.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("confine: give the child its orders: %w", err)
+	}
+	r, err := c.listen(s)
+	if err != nil {
+		return nil, err
+	}
+	r.Namespaces = namespaces
+	r.Memory = boundPolled
+	if c.group.memory != "" {
+		r.Memory, r.Limits.Memory = c.group.memory, c.group.memoryLimit
+	}
+	switch {
+	case c.group.processes != "":
+		r.Processes, r.Limits.Processes = c.group.processes, c.group.processLimit
+	case os.Getuid() != 0:
+		// The limit of a user counts only this namespace's processes, and does not
+		// hold for root.
+		r.Processes, r.Limits.Processes = boundRlimit, s.Limits.Processes
+	}
+	return r, nil
+}
+
+// listen takes what the child says until the program runs or it is clear that it
+// will not.
+func (c *child) listen(s *Spec) (*Report, error) {
+	var report *Report
+	for dec := json.NewDecoder(io.LimitReader(c.reply, 1<<20)); ; {
+		var r reply
+		err := dec.Decode(&r)
+		switch {
+		case err == io.EOF && report != nil:
+			return report, nil
+		case err == io.EOF:
+			return nil, errors.New("confine: the child ended before it put up the fence: main must call confine.Child before anything else")
+		case err != nil:
+			return nil, fmt.Errorf("confine: what the child says: %w", err)
+		case r.Missing != nil:
+			if r.Missing.Remedy == "" {
+				r.Missing.Remedy = namespaceRemedy()
+			}
+			return nil, r.Missing
+		case r.Start != nil:
+			return nil, r.Start
+		case r.Errno != "":
+			n, err := strconv.Atoi(r.Errno)
+			if err != nil {
+				return nil, fmt.Errorf("confine: what the child says: %w", err)
+			}
+			return nil, &StartError{s.Program, syscall.Errno(n).Error()}
+		case r.Failed != "":
+			return nil, errors.New(r.Failed)
+		}
+		report = r.Report
+	}
+}
+
+func (c *child) proc(name string) string {
+	return "/proc/" + strconv.Itoa(c.cmd.Process.Pid) + "/" + name
+}
+
+// end kills a child that will not become the command, and returns why.
+func (c *child) end(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	_ = c.cmd.Process.Kill() // it may have ended
+	_ = c.cmd.Wait()
+	return err
+}
+
+// survivors fails if anything of a tree is left whose first process is gone.
+func (c *child) survivors() error {
+	left, err := c.group.left()
+	if err == nil && left > 0 {
+		err = fmt.Errorf("%d processes are left", left)
+	}
+	if err != nil {
+		return fmt.Errorf("confine: after the command: %w", err)
+	}
+	return nil
+}
+
+func (c *child) close() {
+	c.orders.Close()
+	c.reply.Close()
+	c.group.close()
+}
+
+// output is where stdout and stderr of a command meet.
+type output struct {
+	mu      sync.Mutex
+	written int64
+	limit   int64
+	full    func()
+}
+
+// A sink is one of the two.
+type sink struct {
+	*output
+	to io.Writer
+}
+
+// Write passes on what is within the limit, and swallows the rest: the command is
+// stopped, and what it wrote is not a fault of the reader.
+func (w *sink) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	keep := min(int64(len(p)), w.limit-w.written)
+	w.written += keep
+	if keep < int64(len(p)) {
+		w.full()
+	}
+	if keep == 0 {
+		return len(p), nil
+	}
+	if _, err := w.to.Write(p[:keep]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,189 @@
+package confine
+
+import (
+	"context"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	lookEvery = 50 * time.Millisecond
+	// clockTick is the unit of processor time in /proc, the same on all machines
+	// that Linux runs on today (USER_HZ).
+	clockTick = time.Second / 100
+)
+
+// A watcher looks at a tree of processes and at the folders it writes.
+type watcher struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	seen   Usage
+}
+
+// watch looks at the tree whose first process is pid until it is ended, and calls
+// stop with the limit that it finds exceeded. The processes of a namespace are the
+// descendants of its first: those whose parent is gone become its children.
+func watch(pid int, s *Spec, g *group, stop func(why string)) *watcher {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &watcher{cancel: cancel, done: make(chan struct{})}
+	first := readProcess(strconv.Itoa(pid)).started
+	go func() {
+		defer close(w.done)
+		tick := time.NewTicker(lookEvery)
+		defer tick.Stop()
+		for {
+			if why := w.look(pid, first, s, g); why != "" {
+				stop(why)
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	return w
+}
+
+// end stops looking and returns what was seen.
+func (w *watcher) end() Usage {
+	w.cancel()
+	<-w.done
+	return w.seen
+}
+
+// look returns the limit that is exceeded.
+func (w *watcher) look(pid int, first string, s *Spec, g *group) string {
+	counted := g.memory != ""
+	tree := descendants(pid, first)
+	var now Usage
+	for _, p := range tree {
+		now.CPU += p.cpu
+		if !counted {
+			now.Memory += memoryOf(p.id)
+		}
+	}
+	now.Processes = len(tree)
+	w.seen.CPU = max(w.seen.CPU, now.CPU)
+	w.seen.Memory = max(w.seen.Memory, now.Memory)
+	w.seen.Processes = max(w.seen.Processes, now.Processes)
+	switch {
+	case !counted && now.Memory > s.Limits.Memory, g.outOfMemory():
+		return StoppedMemory
+	case now.CPU > s.Limits.CPU:
+		return StoppedCPU
+	}
+	return overfull(s)
+}
+
+// overfull returns the limit that the folders a command writes exceed.
+func overfull(s *Spec) string {
+	files, size, why := 0, int64(0), ""
+	for _, b := range s.Binds {
+		if !b.Access.writes() || why != "" {
+			continue
+		}
+		// Nothing in there is followed: what is a folder now may be a link next.
+		root, err := os.OpenRoot(filepath.Join(b.Root, b.Name))
+		if err != nil {
+			continue // the next look, or the commit, will tell
+		}
+		_ = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil // gone meanwhile
+			}
+			files++
+			if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+				size += info.Size()
+			}
+			switch {
+			case files > s.Limits.Files:
+				why = StoppedFiles
+			case size > s.Limits.Bytes:
+				why = StoppedBytes
+			default:
+				return nil
+			}
+			return fs.SkipAll
+		})
+		root.Close()
+	}
+	return why
+}
+
+// A process is what /proc says of one.
+type process struct {
+	id, parent, started string
+	cpu                 time.Duration
+}
+
+// descendants are the process pid, if it is still the one that started at first,
+// and all beneath it.
+func descendants(pid int, first string) []process {
+	names, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	children := map[string][]process{}
+	var tree []process
+	for _, n := range names {
+		if n.Name()[0] < '0' || n.Name()[0] > '9' {
+			continue
+		}
+		p := readProcess(n.Name())
+		if p.id == strconv.Itoa(pid) && p.started == first {
+			tree = append(tree, p)
+		}
+		children[p.parent] = append(children[p.parent], p)
+	}
+	for i := 0; i < len(tree); i++ {
+		tree = append(tree, children[tree[i].id]...)
+	}
+	return tree
+}
+
+// readProcess reads proc_pid_stat(5); the zero value is for one that is gone. The
+// time is a process's own and that of the children it waited for, so that over a
+// tree none is counted twice.
+func readProcess(id string) process {
+	data, err := os.ReadFile("/proc/" + id + "/stat")
+	if err != nil {
+		return process{}
+	}
+	// The second field is a name that the process chose.
+	_, after, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')'):]), " ")
+	f := strings.Fields(after) // f[0] is field 3
+	if len(f) < 20 {
+		return process{}
+	}
+	p := process{id: id, parent: f[1], started: f[19]}
+	for _, ticks := range f[11:15] {
+		n, _ := strconv.ParseInt(ticks, 10, 64)
+		p.cpu += time.Duration(n) * clockTick
+	}
+	return p
+}
+
+// memoryOf is what of a process's memory is not backed by a file. Shared memory
+// counts in each that maps it.
+func memoryOf(id string) int64 {
+	data, err := os.ReadFile("/proc/" + id + "/status")
+	if err != nil {
+		return 0
+	}
+	var sum int64
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "RssAnon", "RssShmem", "VmSwap":
+			n, _ := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+			sum += n << 10
+		}
+	}
+	return sum
+}
