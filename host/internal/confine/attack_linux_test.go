@@ -37,6 +37,14 @@ func attackMain(args []string) int {
 	switch args[0] {
 	case "posture":
 		return posture()
+	case "probe":
+		for _, m := range Probe(context.Background()) {
+			fmt.Printf("%s: %s\n", m.Name, m.Detail)
+			if m.Remedy != "" {
+				fmt.Println("remedy:", m.Remedy)
+			}
+		}
+		return 0
 	case "host":
 		return hostMain(args[1])
 	}

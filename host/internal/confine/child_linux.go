@@ -37,9 +37,18 @@ type reply struct {
 	Failed  string        `json:",omitempty"`
 }
 
-// Child is the body of the child process: it puts up the fence around itself and
-// becomes the command. It returns, with an exit status, only if it could not.
-func Child() int {
+// Child is the body of the child process, whose arguments after [Command] are
+// args: it puts up the fence around itself and becomes the command. It returns,
+// with an exit status, only if it could not, or was only to try something.
+func Child(args []string) int {
+	switch {
+	case len(args) == 2 && args[0] == argTry:
+		return tryMain(args[1])
+	case len(args) == 2 && args[0] == argCanary:
+		return canaryMain(args[1])
+	case len(args) != 0:
+		return 126
+	}
 	// Landlock, seccomp and Linux capabilities belong to a thread.
 	runtime.LockOSThread()
 	unix.CloseOnExec(orderFd)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case Command:
-			os.Exit(Child())
+			os.Exit(Child(os.Args[2:]))
 		case attackCommand:
 			os.Exit(attackMain(os.Args[2:]))
 		}
@@ -193,7 +193,7 @@ func TestAsUser(t *testing.T) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle)$", "-test.timeout=2m"}
+	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway)$", "-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

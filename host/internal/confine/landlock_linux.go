@@ -49,16 +49,25 @@ func handled(version int) landlock.RulesetAttr {
 	return a
 }
 
-// restrict puts this thread under a Landlock domain that grants what the view is
-// for, and returns the version of Landlock. The view must stand: a domain refuses
-// mounts.
-func (s *Spec) restrict() (int, error) {
+// landlockVersion is the version of Landlock, if it is one that will do.
+func landlockVersion() (int, error) {
 	version, err := landlock.LandlockGetABIVersion()
 	if err == nil && version < leastLandlock {
 		err = fmt.Errorf("version %d is older than %d", version, leastLandlock)
 	}
 	if err != nil {
 		return 0, &MissingError{"landlock", err.Error(), landlockRemedy}
+	}
+	return version, nil
+}
+
+// restrict puts this thread under a Landlock domain that grants what the view is
+// for, and returns the version of Landlock. The view must stand: a domain refuses
+// mounts.
+func (s *Spec) restrict() (int, error) {
+	version, err := landlockVersion()
+	if err != nil {
+		return 0, err
 	}
 	attr := handled(version)
 	ruleset, err := landlock.LandlockCreateRuleset(&attr, 0)

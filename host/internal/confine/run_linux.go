@@ -21,8 +21,15 @@ import (
 // thisProgram is the file that runs, even if another one has its name by now.
 const thisProgram = "/proc/self/exe"
 
+// envChild is set for a child that has not become the command. A program that does
+// not hand over to Child runs as it always does, and would start children without
+// end if it could.
+const envChild = "AGENTHOST_CONFINE"
+
 // namespaces are those the child gets, by their names in /proc/PID/ns.
 var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
+
+var errNoChild = errors.New("confine: the child ended before it put up the fence: main must call confine.Child before anything else")
 
 // user is the number a command knows itself by; it is the host's user outside.
 const user = 1000
@@ -41,6 +48,9 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	s, err := s.checked()
 	if err != nil {
 		return nil, err
+	}
+	if os.Getenv(envChild) != "" {
+		return nil, errNoChild
 	}
 	if err := s.hides(); err != nil {
 		return nil, err
@@ -145,6 +155,21 @@ func (s *Spec) hides() error {
 	return nil
 }
 
+// childEnv is the environment of children. What becomes the command has its own.
+func childEnv() []string { return []string{envChild + "=1", "GOMAXPROCS=1", "GOGC=off"} }
+
+// attributesFor starts a child in new namespaces, tied to this thread's life, in a
+// session without a terminal.
+func attributesFor(flags uintptr) *syscall.SysProcAttr {
+	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: flags}
+	if flags&unix.CLONE_NEWUSER != 0 {
+		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}}
+		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}}
+		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_SYS_RESOURCE}
+	}
+	return a
+}
+
 // A child is the process that becomes the command.
 type child struct {
 	cmd    *exec.Cmd
@@ -168,21 +193,14 @@ func startChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) 
 	defer replyOut.Close()
 	cmd := exec.CommandContext(ctx, thisProgram, Command)
 	cmd.Args[0] = "agenthost"
-	cmd.Env = []string{"GOMAXPROCS=1", "GOGC=off"}
+	cmd.Env = childEnv()
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
 	cmd.ExtraFiles = []*os.File{orderIn, replyOut} // orderFd, replyFd
 	// All that write to its pipes are dead with it; this is for a pipe's other end.
 	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Setsid:    true,
-		Pdeathsig: syscall.SIGKILL,
-		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
-			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}},
-		AmbientCaps: []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_SYS_RESOURCE},
-	}
+	cmd.SysProcAttr = attributesFor(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
 	if err := cmd.Start(); err != nil {
 		orderOut.Close()
 		replyIn.Close()
@@ -259,7 +277,7 @@ func (c *child) listen(s *Spec) (*Report, error) {
 		case err == io.EOF && report != nil:
 			return report, nil
 		case err == io.EOF:
-			return nil, errors.New("confine: the child ended before it put up the fence: main must call confine.Child before anything else")
+			return nil, errNoChild
 		case err != nil:
 			return nil, fmt.Errorf("confine: what the child says: %w", err)
 		case r.Missing != nil:
