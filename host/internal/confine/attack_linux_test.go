@@ -37,6 +37,8 @@ func attackMain(args []string) int {
 	switch args[0] {
 	case "posture":
 		return posture()
+	case "without":
+		return withoutMain(args[1], args[2])
 	case "probe":
 		for _, m := range Probe(context.Background()) {
 			fmt.Printf("%s: %s\n", m.Name, m.Detail)

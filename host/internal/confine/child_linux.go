@@ -49,13 +49,23 @@ func Child(args []string) int {
 	case len(args) != 0:
 		return 126
 	}
+	return enter(func(*Spec) layers { return layers{landlock: true, seccomp: true} })
+}
+
+// layers are those of the fence that can be left out by a test, to see what each
+// of them stops.
+type layers struct{ landlock, seccomp bool }
+
+// enter puts up those layers of the fence that choose wants, and becomes the
+// command.
+func enter(choose func(*Spec) layers) int {
 	// Landlock, seccomp and Linux capabilities belong to a thread.
 	runtime.LockOSThread()
 	unix.CloseOnExec(orderFd)
 	unix.CloseOnExec(replyFd)
 	answers := json.NewEncoder(os.NewFile(replyFd, "reply"))
 	var r reply
-	switch err := becomeCommand(answers); e := err.(type) {
+	switch err := becomeCommand(answers, choose); e := err.(type) {
 	case *MissingError:
 		r.Missing = e
 	case *StartError:
@@ -68,7 +78,7 @@ func Child(args []string) int {
 }
 
 // becomeCommand returns only with an error.
-func becomeCommand(answers *json.Encoder) error {
+func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	in := os.NewFile(orderFd, "order")
 	data, err := io.ReadAll(in)
 	in.Close()
@@ -84,6 +94,7 @@ func becomeCommand(answers *json.Encoder) error {
 	if !ok {
 		return &MissingError{"platform", runtime.GOARCH + " has no reviewed system calls", platformRemedy}
 	}
+	with := choose(s)
 	program := arch.filter()
 	start, err := newStart(s)
 	if err != nil {
@@ -117,13 +128,17 @@ func becomeCommand(answers *json.Encoder) error {
 	if err := tryOpen(canary, unix.O_WRONLY); err != nil {
 		return fmt.Errorf("confine: open %s: %w", canary, err)
 	}
-	if report.Landlock, err = s.restrict(); err != nil {
-		return err
+	if with.landlock {
+		if report.Landlock, err = s.restrict(); err != nil {
+			return err
+		}
 	}
-	if err := install(program); err != nil {
-		return &MissingError{"seccomp", err.Error(), seccompRemedy}
+	if with.seccomp {
+		if err := filterOnce(program); err != nil {
+			return &MissingError{"seccomp", err.Error(), seccompRemedy}
+		}
 	}
-	if err := s.readBack(&report); err != nil {
+	if err := s.readBack(&report, with); err != nil {
 		return err
 	}
 	if err := answers.Encode(reply{Report: &report}); err != nil {
@@ -208,6 +223,26 @@ func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	return unix.Capset(&header, &none[0])
+}
+
+// filterOnce installs the filter and sees that there is one more than before: the
+// host may run under others.
+func filterOnce(program []unix.SockFilter) error {
+	before, err := readStatus()
+	if err != nil {
+		return err
+	}
+	if err := install(program); err != nil {
+		return err
+	}
+	after, err := readStatus()
+	if err != nil {
+		return err
+	}
+	if after.filters != before.filters+1 {
+		return errors.New("it says that the filter is installed, and it is not")
+	}
+	return nil
 }
 
 // A start is what becoming the program needs, made before memory is bounded: from

@@ -26,12 +26,23 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case Command:
+			if len(os.Args) == 2 {
+				os.Exit(enter(wanted))
+			}
 			os.Exit(Child(os.Args[2:]))
 		case attackCommand:
 			os.Exit(attackMain(os.Args[2:]))
 		}
 	}
 	os.Exit(m.Run())
+}
+
+// wanted are the layers of the fence that a test has not left out.
+func wanted(s *Spec) layers {
+	return layers{
+		landlock: !slices.Contains(s.Env, "FENCE_WITHOUT_LANDLOCK=1"),
+		seccomp:  !slices.Contains(s.Env, "FENCE_WITHOUT_SECCOMP=1"),
+	}
 }
 
 // A scene is a workspace with one granted and one secret file, a scratch folder

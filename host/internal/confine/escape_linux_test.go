@@ -199,3 +199,44 @@ func TestEscapes(t *testing.T) {
 		t.Logf("%d of %d attempts", len(tried), len(escapes))
 	}
 }
+
+// TestLayers makes each attempt with layers of the fence left out, and shows which
+// of them stop it: testdata/layers.txt. "namespaces" are all that is there without
+// the two others: the view, closed descriptors, no Linux capabilities.
+func TestLayers(t *testing.T) {
+	var table strings.Builder
+	for _, e := range escapes {
+		stops := func(without ...string) bool {
+			s := newScene(t)
+			vars := s.stage(t)
+			s.inherited(t)
+			spec := s.spec
+			spec.Argv = []string{"attack", attackCommand, e.name}
+			spec.Dir = "/w/docs"
+			spec.Env = append(vars, "FENCE_SEEN=/w", "FENCE_TEMP=/tmp", "HOME="+Home)
+			for _, w := range without {
+				spec.Env = append(spec.Env, "FENCE_WITHOUT_"+w+"=1")
+			}
+			return run(t, spec, "").Status == 1
+		}
+		by := ""
+		if stops("LANDLOCK", "SECCOMP") {
+			by = "namespaces"
+		} else {
+			if stops("SECCOMP") {
+				by += " landlock"
+			}
+			if stops("LANDLOCK") {
+				by += " seccomp"
+			}
+		}
+		fmt.Fprintf(&table, "%-38s%s\n", e.name, strings.TrimSpace(by))
+	}
+	want, err := os.ReadFile("testdata/layers.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := table.String(); got != string(want) {
+		t.Errorf("got:\n%s", got)
+	}
+}

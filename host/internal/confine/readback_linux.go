@@ -17,27 +17,32 @@ const canary = "/proc/thread-self/comm"
 
 // readBack fills in what the kernel says of this thread, and fails where that is
 // not what was asked for.
-func (s *Spec) readBack(r *Report) error {
+func (s *Spec) readBack(r *Report, with layers) error {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return fmt.Errorf("confine: uname: %w", err)
 	}
 	r.Kernel = unix.ByteSliceToString(name.Release[:])
-	if err := readStatus(r); err != nil {
+	now, err := readStatus()
+	if err != nil {
 		return err
 	}
-	if r.NoNewPrivileges != 1 || r.Seccomp != unix.SECCOMP_MODE_FILTER || r.Capabilities != 0 {
+	r.NoNewPrivileges, r.Seccomp, r.Capabilities = now.noNewPrivileges, now.seccomp, now.capabilities
+	if r.NoNewPrivileges != 1 || r.Capabilities != 0 || with.seccomp && r.Seccomp != unix.SECCOMP_MODE_FILTER {
 		return fmt.Errorf("confine: the fence is not what was asked for: no_new_privs %d, seccomp %d, Linux capabilities %#x",
 			r.NoNewPrivileges, r.Seccomp, r.Capabilities)
 	}
-	if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err == nil {
-		unix.Close(fd)
-		return errors.New("confine: the fence does not hold: a socket could be made")
+	if with.seccomp {
+		if fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err == nil {
+			unix.Close(fd)
+			return errors.New("confine: the fence does not hold: a socket could be made")
+		}
 	}
-	if err := tryOpen(canary, unix.O_WRONLY); !errors.Is(err, unix.EACCES) {
-		return fmt.Errorf("confine: the fence does not hold: opening %s for writing: %v", canary, err)
+	if with.landlock {
+		if err := tryOpen(canary, unix.O_WRONLY); !errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("confine: the fence does not hold: opening %s for writing: %v", canary, err)
+		}
 	}
-	var err error
 	if r.Mounts, err = s.readMounts(); err != nil {
 		return err
 	}
@@ -61,38 +66,49 @@ func (s *Spec) readBack(r *Report) error {
 	return nil
 }
 
-// readStatus reads proc_pid_status(5) of this thread.
-func readStatus(r *Report) error {
-	status, err := os.ReadFile("/proc/thread-self/status")
+// A status is what proc_pid_status(5) says of a thread.
+type status struct {
+	noNewPrivileges int
+	seccomp         int
+	filters         int    // of seccomp
+	capabilities    uint64 // in any set
+}
+
+// readStatus reads that of this thread, as Linux 5.9 and later have it.
+func readStatus() (status, error) {
+	var s status
+	text, err := os.ReadFile("/proc/thread-self/status")
 	if err != nil {
-		return fmt.Errorf("confine: %w", err)
+		return s, fmt.Errorf("confine: %w", err)
 	}
 	seen := 0
-	for line := range strings.Lines(string(status)) {
+	for line := range strings.Lines(string(text)) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
 		var err error
 		switch key {
 		case "NoNewPrivs":
-			r.NoNewPrivileges, err = strconv.Atoi(value)
+			s.noNewPrivileges, err = strconv.Atoi(value)
 		case "Seccomp":
-			r.Seccomp, err = strconv.Atoi(value)
+			s.seccomp, err = strconv.Atoi(value)
+		case "Seccomp_filters":
+			s.filters, err = strconv.Atoi(value)
 		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
 			var set uint64
 			set, err = strconv.ParseUint(value, 16, 64)
-			r.Capabilities |= set
+			s.capabilities |= set
 		default:
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("confine: read %s: %w", key, err)
+			return s, fmt.Errorf("confine: read %s: %w", key, err)
 		}
 		seen++
 	}
-	if seen != 7 {
-		return fmt.Errorf("confine: %d of 7 lines in /proc/thread-self/status", seen)
+	if seen != 8 {
+		return s, fmt.Errorf("confine: %d of 8 lines in /proc/thread-self/status", seen)
 	}
-	return nil
+	return s, nil
 }
 
 // readMounts counts the mounts of this namespace. Each must be one that was asked

@@ -27,8 +27,7 @@ func namespaceRemedy() string {
 	setting("user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000")
 	setting("kernel/apparmor_restrict_unprivileged_userns", "1",
 		"give agenthost an AppArmor profile with the rule `userns,`, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 for all programs")
-	var r Report
-	if err := readStatus(&r); err == nil && r.Seccomp != 0 {
+	if now, err := readStatus(); err == nil && now.seccomp != 0 {
 		todo = append(todo, "in Docker: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined")
 	}
 	if todo == nil {

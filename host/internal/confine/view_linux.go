@@ -181,7 +181,7 @@ func openPath(name string) (int, error) {
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("confine: open /%s: %w", below, err)
+		return 0, missingMounts("open "+path.Join("/", below), err)
 	}
 	return fd, nil
 }
