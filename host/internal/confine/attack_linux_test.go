@@ -47,6 +47,15 @@ func attackMain(args []string) int {
 			}
 		}
 		return 0
+	case "host without groups":
+		// In a mount namespace of its own, which still shares its mounts.
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return 3
+		}
+		if err := unix.Mount("none", "/sys/fs/cgroup", "tmpfs", unix.MS_RDONLY, ""); err != nil {
+			return 3
+		}
+		return hostMain(args[1])
 	case "host":
 		return hostMain(args[1])
 	}
@@ -67,9 +76,12 @@ func hostMain(spec string) int {
 	if err := json.Unmarshal([]byte(spec), &s); err != nil {
 		return 2
 	}
-	if _, err := Run(context.Background(), s, nil, os.Stdout, os.Stderr); err != nil {
+	r, err := Run(context.Background(), s, nil, os.Stdout, os.Stderr)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 2
 	}
+	fmt.Println("processes", r.Report.Processes, r.Report.Limits.Processes, "memory", r.Report.Memory)
 	return 0
 }
 

@@ -80,7 +80,8 @@ func parseHierarchies(own, mounts string) map[string]hierarchy {
 		root, at := unescape(f[3]), unescape(f[4])
 		add := func(controller string, v2 bool) {
 			// In a container the mount may show only what is beneath some group.
-			if rel, err := filepath.Rel(root, paths[controller]); err == nil && filepath.IsLocal(rel) {
+			own, ok := paths[controller]
+			if rel, err := filepath.Rel(root, own); ok && err == nil && filepath.IsLocal(rel) && filepath.Clean(own) == own {
 				found[controller] = hierarchy{filepath.Join(at, rel), v2}
 			}
 		}

@@ -112,6 +112,9 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	if err := unix.Chdir(s.Dir); err != nil {
 		return &StartError{s.Program, fmt.Sprintf("enter %s: %v", s.Dir, err)}
 	}
+	if err := s.checkProgram(); err != nil {
+		return err
+	}
 	if err := setLimits(s.Limits); err != nil {
 		return err
 	}
@@ -223,6 +226,22 @@ func dropCapabilities() error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	return unix.Capset(&header, &none[0])
+}
+
+// checkProgram sees that the program is the file that was judged. Nothing that can
+// be written can be executed, so that it stays it.
+func (s *Spec) checkProgram() error {
+	if s.Inode == 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(s.Program, &st); err != nil {
+		return &StartError{s.Program, err.Error()}
+	}
+	if st.Dev != s.Device || st.Ino != s.Inode {
+		return &StartError{s.Program, "it is not the file that was judged any more"}
+	}
+	return nil
 }
 
 // filterOnce installs the filter and sees that there is one more than before: the

@@ -41,6 +41,10 @@ const Home = "/home"
 type Spec struct {
 	// Program is what is executed, as an absolute path of the view.
 	Program string `json:"program"`
+	// Device and Inode, where Inode is not 0, are those of the file that was judged.
+	// If Program is another one the command does not run.
+	Device uint64 `json:"device,omitempty"`
+	Inode  uint64 `json:"inode,omitempty"`
 	// Argv is its arguments, with its name as the first.
 	Argv []string `json:"argv"`
 	// Env is the whole environment, NAME=VALUE.

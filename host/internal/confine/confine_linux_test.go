@@ -288,6 +288,20 @@ func TestStartErrors(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", program, err, want)
 		}
 	}
+	var st unix.Stat_t
+	if err := unix.Stat("/usr/bin/true", &st); err != nil {
+		t.Fatal(err)
+	}
+	spec := s.spec
+	spec.Program, spec.Argv, spec.Device, spec.Inode = "/usr/bin/true", []string{"true"}, st.Dev, st.Ino
+	if got := run(t, spec, ""); got.Status != 0 {
+		t.Errorf("got %+v", got)
+	}
+	spec.Inode++
+	const want = "confine: start /usr/bin/true: it is not the file that was judged any more"
+	if _, err := Run(t.Context(), spec, nil, io.Discard, io.Discard); err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestSpecs is what is not bound, each with what else would be exposed.

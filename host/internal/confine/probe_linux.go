@@ -55,12 +55,10 @@ func Probe(ctx context.Context) []Mechanism {
 		}
 		all = append(all, m)
 	}
-	var every uintptr
 	for _, k := range kinds {
-		every |= k.flag
 		row(k.name+" namespaces", try(ctx, unix.CLONE_NEWUSER|k.flag, "start"), "", namespaceRemedy())
 	}
-	row("mounts", try(ctx, every, "mounts"), "", namespaceRemedy())
+	row("mounts", try(ctx, everyNamespace, "mounts"), "", namespaceRemedy())
 	version := ""
 	if n, err := landlock.LandlockGetABIVersion(); err == nil {
 		version = fmt.Sprintf("version %d", n)
@@ -111,6 +109,8 @@ func trial(what string) error {
 	switch what {
 	case "start":
 		return nil
+	case "pid_max":
+		return boundNamespaces(400, &Report{})
 	case "mounts":
 		s, err := Spec{Program: "/", Dir: "/", Argv: []string{""}}.checked()
 		if err != nil {

@@ -29,6 +29,10 @@ const envChild = "AGENTHOST_CONFINE"
 // namespaces are those the child gets, by their names in /proc/PID/ns.
 var namespaces = []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}
 
+// everyNamespace are the flags of clone(2) for them.
+const everyNamespace = unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+	unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP
+
 var errNoChild = errors.New("confine: the child ended before it put up the fence: main must call confine.Child before anything else")
 
 // user is the number a command knows itself by; it is the host's user outside.
@@ -199,8 +203,7 @@ func startChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) 
 	cmd.ExtraFiles = []*os.File{orderIn, replyOut} // orderFd, replyFd
 	// All that write to its pipes are dead with it; this is for a pipe's other end.
 	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = attributesFor(unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
-		unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP)
+	cmd.SysProcAttr = attributesFor(everyNamespace)
 	if err := cmd.Start(); err != nil {
 		orderOut.Close()
 		replyIn.Close()
