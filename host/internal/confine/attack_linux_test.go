@@ -301,6 +301,12 @@ var attempts = map[string]func() error{
 	"a device node": func() error { return stoppedBy(unix.Mknod(temp("node"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))) },
 	"a named pipe":  func() error { return stoppedBy(unix.Mkfifo(temp("pipe"), 0o666)) },
 
+	// To what it is: without the fence this changes the machine's.
+	"set the mode of a device": func() error { return stoppedBy(unix.Chmod("/dev/null", 0o666)) },
+	"hand a core to the machine": func() error {
+		return stoppedBy(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}))
+	},
+
 	"io_uring": func() error { var p [120]byte; return raw(unix.SYS_IO_URING_SETUP, 1, uintptr(unsafe.Pointer(&p))) },
 	"bpf": func() error {
 		var a [64]byte

@@ -11,6 +11,8 @@ const (
 	refuse  // it fails with EPERM
 	clone   // allowed, but for new namespaces
 	pair    // allowed for connected pairs of the unix family
+	limit1  // allowed, but for the limit of core dumps, which argument 0 names
+	limit2  // allowed, but for setting that limit, which argument 1 names, to what argument 2 points at
 	control // allowed, but for what injects input into terminals
 	mode1   // allowed, but for set-uid and set-gid bits in argument 1
 	mode2   // and so on for argument 2
@@ -190,7 +192,7 @@ var calls = []call{
 	{"prctl", 157, 167, allow},
 	{"arch_prctl", 158, -1, allow},
 	{"adjtimex", 159, 171, refuse},
-	{"setrlimit", 160, 164, allow},
+	{"setrlimit", 160, 164, limit1},
 	{"chroot", 161, 51, refuse},
 	{"sync", 162, 81, allow},
 	{"acct", 163, 89, refuse},
@@ -332,7 +334,7 @@ var calls = []call{
 	{"recvmmsg", 299, 243, allow},
 	{"fanotify_init", 300, 262, refuse},
 	{"fanotify_mark", 301, 263, refuse},
-	{"prlimit64", 302, 261, allow},
+	{"prlimit64", 302, 261, limit2},
 	{"name_to_handle_at", 303, 264, refuse},
 	{"open_by_handle_at", 304, 265, refuse},
 	{"clock_adjtime", 305, 266, refuse},

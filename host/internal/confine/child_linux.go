@@ -154,8 +154,10 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 // boundNamespaces has this process make no user namespace, whatever the filter
 // says, and bounds the numbers of processes. Both belong to the namespaces it is
 // in. The first is a second lock on a door that the filter holds shut; machines
-// that mount /proc/sys read-only do without it.
+// that mount /proc/sys read-only do without it. Where the machine runs out of
+// memory, what runs in the fence goes first.
 func boundNamespaces(pidMax int, r *Report) error {
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	_ = os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
 	if pidMax == 0 {
 		return nil
@@ -188,7 +190,10 @@ func setLimits(l Limits) error {
 		{"cpu", unix.RLIMIT_CPU, seconds(l.CPU) + 1},
 		{"file size", unix.RLIMIT_FSIZE, uint64(l.FileSize)},
 		{"open files", unix.RLIMIT_NOFILE, uint64(l.OpenFiles)},
-		{"core", unix.RLIMIT_CORE, 0},
+		// Not 0: with that the kernel still hands the core of a process, which can hold
+		// anything, to the handler that the machine may have for them; 1 is for none at
+		// all (fs/coredump.c). The filter has it stay so.
+		{"core", unix.RLIMIT_CORE, 1},
 		{"message queues", unix.RLIMIT_MSGQUEUE, 0},
 		{"locked memory", unix.RLIMIT_MEMLOCK, 64 << 10},
 	} {

@@ -2,19 +2,15 @@ package confine
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -204,7 +200,7 @@ func TestAsUser(t *testing.T) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway)$", "-test.timeout=2m"}
+	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested)$", "-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
@@ -251,18 +247,18 @@ securebits 0xef
 interfaces lo
 mount / ro,nosuid,nodev,noexec
 mount /attack ro,nosuid,nodev
-mount /dev/full nosuid,noexec
-mount /dev/null nosuid,noexec
-mount /dev/random nosuid,noexec
+mount /dev/full ro,nosuid,noexec
+mount /dev/null ro,nosuid,noexec
+mount /dev/random ro,nosuid,noexec
 mount /dev/shm nosuid,nodev,noexec
-mount /dev/urandom nosuid,noexec
-mount /dev/zero nosuid,noexec
+mount /dev/urandom ro,nosuid,noexec
+mount /dev/zero ro,nosuid,noexec
 mount /out nosuid,nodev,noexec
 mount /proc nosuid,nodev,noexec
 mount /tmp nosuid,nodev,noexec
 mount /w/docs ro,nosuid,nodev,noexec
 mount /w/granted ro,nosuid,nodev,noexec
-core 0
+core 1
 data 536870912
 files 256
 processes 128
@@ -399,161 +395,3 @@ func TestSpecs(t *testing.T) {
 		t.Errorf("through a link of the operator's: got %q, %q", got.stdout, got.stderr)
 	}
 }
-
-// TestLimits is what a command cannot use up.
-func TestLimits(t *testing.T) {
-	for _, tt := range []struct {
-		name, script string
-		limits       Limits
-		want         string // Stopped
-		check        func(*testing.T, said)
-	}{
-		{"time", "sleep 60", Limits{Time: 200 * time.Millisecond}, StoppedTime, nil},
-		{"time, in another session", "setsid sleep 60 & setsid sh -c 'trap \"\" TERM HUP; sleep 60' & wait", Limits{Time: 200 * time.Millisecond}, StoppedTime, nil},
-		{"cpu", "while :; do :; done", Limits{CPU: time.Second}, StoppedCPU, nil},
-		{"output", "yes", Limits{Output: 1000}, StoppedOutput, func(t *testing.T, r said) {
-			if len(r.stdout) != 1000 || r.Usage.Output != 1000 {
-				t.Errorf("got %d bytes, %d counted", len(r.stdout), r.Usage.Output)
-			}
-		}},
-		{"files", "cd /tmp; i=0; while :; do : >$i; i=$((i+1)); done", Limits{Files: 100}, StoppedFiles, nil},
-		{"bytes", "cd /out; i=0; while :; do head -c 100000 /dev/zero >$i; i=$((i+1)); done", Limits{Bytes: 1 << 20}, StoppedBytes, nil},
-		{"file size", "head -c 100000 /dev/zero >/tmp/x; stat -c %s /tmp/x", Limits{FileSize: 5000}, "", func(t *testing.T, r said) {
-			if r.stdout != "5000\n" {
-				t.Errorf("got %q", r.stdout)
-			}
-		}},
-		{"shared memory as files", "head -c 100000000 /dev/zero >/dev/shm/x; stat -c %s /dev/shm/x", Limits{}, "", func(t *testing.T, r said) {
-			if r.stdout != "16777216\n" {
-				t.Errorf("got %q", r.stdout)
-			}
-		}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			s := newScene(t)
-			s.spec.Limits = tt.limits
-			got := s.sh(t, tt.script)
-			if got.Stopped != tt.want {
-				t.Errorf("stopped: got %q, want %q (%+v, %q, %q)", got.Stopped, tt.want, got.Result, got.stdout, got.stderr)
-			}
-			if tt.check != nil {
-				tt.check(t, got)
-			}
-			noSurvivors(t, s)
-		})
-	}
-	for attack, want := range map[string]string{"memory": "", "shared memory": StoppedMemory, "memory of many": StoppedMemory} {
-		t.Run(attack, func(t *testing.T) {
-			s := newScene(t)
-			s.spec.Argv = []string{"attack", attackCommand, attack}
-			s.spec.Limits = Limits{Memory: 256 << 20}
-			got := run(t, s.spec, "")
-			if got.Status == 0 || got.Stopped != want {
-				t.Errorf("of %d bytes: got %+v\n%s", s.spec.Limits.Memory, got.Result, got.stderr)
-			}
-			t.Logf("stopped %q, status %d, signal %d, %d MiB", got.Stopped, got.Status, got.Signal, got.Usage.Memory>>20)
-			noSurvivors(t, s)
-		})
-	}
-	t.Run("processes", func(t *testing.T) {
-		s := newScene(t)
-		s.spec.Argv = []string{"attack", attackCommand, "processes"}
-		s.spec.Limits = Limits{Processes: 60}
-		got := run(t, s.spec, "")
-		n, err := strconv.Atoi(strings.TrimSpace(got.stdout))
-		if most := got.Report.Limits.Processes; err != nil || n == 0 || n > most {
-			t.Errorf("got %q processes, want at most %d (%s)\n%s", got.stdout, most, got.Report.Processes, got.stderr)
-		}
-		t.Logf("%d processes, bounded by %s", n, got.Report.Processes)
-		noSurvivors(t, s)
-	})
-}
-
-// survivors are the processes in a scene's view, and groups.
-func survivors(t *testing.T, s *scene) (left []string) {
-	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mark := filepath.Join(filepath.Base(filepath.Dir(s.dir)), filepath.Base(s.dir), "scratch") + " /tmp "
-	for _, n := range names {
-		if data, err := os.ReadFile(n); err == nil && bytes.Contains(data, []byte(mark)) {
-			left = append(left, filepath.Dir(n))
-		}
-	}
-	found, err := hierarchies()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, h := range found {
-		groups, _ := filepath.Glob(filepath.Join(h.dir, groupPrefix+"*"))
-		left = append(left, groups...)
-	}
-	return left
-}
-
-func noSurvivors(t *testing.T, s *scene) {
-	t.Helper()
-	if left := survivors(t, s); left != nil {
-		t.Errorf("left of the command: %q", left)
-	}
-}
-
-// TestLifecycle ends hosts and turns while a command runs.
-func TestLifecycle(t *testing.T) {
-	t.Run("cancelled", func(t *testing.T) {
-		s := newScene(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		spec := s.spec
-		spec.Program, spec.Argv = "/bin/sh", []string{"sh", "-c", "echo ready; setsid sleep 60 & sleep 60"}
-		r, err := Run(ctx, spec, nil, writer(func() { cancel() }), io.Discard)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r.Stopped != StoppedCancelled || r.Signal != int(syscall.SIGKILL) {
-			t.Errorf("got %+v", r)
-		}
-		noSurvivors(t, s)
-	})
-	t.Run("host killed", func(t *testing.T) {
-		s := newScene(t)
-		s.spec.Program, s.spec.Argv = "/bin/sh", []string{"sh", "-c", "echo ready; setsid sleep 60 & sleep 60"}
-		data, err := json.Marshal(s.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		host := exec.CommandContext(t.Context(), thisProgram, attackCommand, "host", string(data))
-		out, err := host.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := host.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
-			t.Fatal(err)
-		}
-		if err := host.Process.Kill(); err != nil {
-			t.Fatal(err)
-		}
-		// The end of the pipe comes when the last that has it closes it, which is
-		// before it is gone. Its groups the next command removes.
-		if _, err := io.ReadAll(out); err != nil {
-			t.Fatal(err)
-		}
-		_ = host.Wait()
-		for {
-			next := newScene(t)
-			next.sh(t, ":")
-			if len(survivors(t, s)) == 0 {
-				break
-			}
-		}
-	})
-}
-
-// A writer calls a function at what it gets.
-type writer func()
-
-func (w writer) Write(p []byte) (int, error) { w(); return len(p), nil }

@@ -1,6 +1,7 @@
 package confine
 
 import (
+	_ "embed"
 	"fmt"
 	"net"
 	"os"
@@ -69,6 +70,9 @@ var escapes = []struct{ name, control, want string }{
 	{"set-uid by openat2", anyone, "function not implemented"},
 	{"a device node", onlyRoot, "operation not permitted"},
 	{"a named pipe", anyone, "operation not permitted"},
+
+	{"set the mode of a device", onlyRoot, "read-only file system"},
+	{"hand a core to the machine", anyone, "operation not permitted"},
 
 	{"io_uring", anyone, "function not implemented"},
 	{"bpf", onlyRoot, "operation not permitted"},
@@ -156,10 +160,8 @@ func (s *scene) inherited(t *testing.T) {
 // TestEscapes makes each attempt without the fence and in it. What is tried
 // without one changes files, so that each has a scene of its own.
 func TestEscapes(t *testing.T) {
-	tried := map[string]bool{}
 	for _, e := range escapes {
 		t.Run(e.name, func(t *testing.T) {
-			tried[e.name] = true
 			control := newScene(t)
 			vars := control.stage(t)
 			control.inherited(t)
@@ -187,7 +189,7 @@ func TestEscapes(t *testing.T) {
 			spec.Dir = "/w/docs"
 			spec.Env = append(vars, "FENCE_SEEN=/w", "FENCE_TEMP=/tmp", "HOME="+Home)
 			got := run(t, spec, "")
-			if got.Status != 1 || got.Signal != 0 {
+			if got.Status != 1 {
 				t.Fatalf("status %d, signal %d: it got through: %s", got.Status, got.Signal, got.stderr)
 			}
 			if want := e.want + "\n"; !strings.HasSuffix(got.stderr, want) {
@@ -195,10 +197,10 @@ func TestEscapes(t *testing.T) {
 			}
 		})
 	}
-	if !testing.Short() && len(tried) != len(escapes) {
-		t.Logf("%d of %d attempts", len(tried), len(escapes))
-	}
 }
+
+//go:embed testdata/layers.txt
+var layersTable string
 
 // TestLayers makes each attempt with layers of the fence left out, and shows which
 // of them stop it: testdata/layers.txt. "namespaces" are all that is there without
@@ -232,11 +234,7 @@ func TestLayers(t *testing.T) {
 		}
 		fmt.Fprintf(&table, "%-38s%s\n", e.name, strings.TrimSpace(by))
 	}
-	want, err := os.ReadFile("testdata/layers.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := table.String(); got != string(want) {
+	if got := table.String(); got != layersTable {
 		t.Errorf("got:\n%s", got)
 	}
 }

@@ -109,6 +109,15 @@ func (r ruling) body() []unix.SockFilter {
 			jump(opEq, unix.SOCK_STREAM, 2, 0), jump(opEq, unix.SOCK_SEQPACKET, 1, 0),
 			do(opRet, answerRefuse), do(opRet, answerAllow),
 		}
+	case limit1:
+		return []unix.SockFilter{do(opLoad, argument(0)), jump(opEq, unix.RLIMIT_CORE, 0, 1), do(opRet, answerRefuse), do(opRet, answerAllow)}
+	case limit2:
+		return []unix.SockFilter{
+			do(opLoad, argument(1)), jump(opEq, unix.RLIMIT_CORE, 1, 0), do(opRet, answerAllow),
+			do(opLoad, argument(2)), jump(opEq, 0, 1, 0), do(opRet, answerRefuse),
+			do(opLoad, argument(2)+4), jump(opEq, 0, 1, 0), do(opRet, answerRefuse),
+			do(opRet, answerAllow),
+		}
 	case control:
 		return []unix.SockFilter{
 			do(opLoad, argument(1)),

@@ -176,6 +176,12 @@ func TestFilterArguments(t *testing.T) {
 		{"socketpair", []uint64{unix.AF_UNIX, unix.SOCK_RAW, 0}, answerRefuse},
 		{"socketpair", []uint64{unix.AF_TIPC, unix.SOCK_STREAM, 0}, answerRefuse},
 		{"socketpair", []uint64{unix.AF_UNIX | 1<<32, unix.SOCK_DGRAM | 1<<32, 0}, answerRefuse},
+		{"setrlimit", []uint64{unix.RLIMIT_NOFILE, 1}, answerAllow},
+		{"setrlimit", []uint64{unix.RLIMIT_CORE, 1}, answerRefuse},
+		{"prlimit64", []uint64{0, unix.RLIMIT_NOFILE, 1, 0}, answerAllow},
+		{"prlimit64", []uint64{0, unix.RLIMIT_CORE, 0, 1}, answerAllow},
+		{"prlimit64", []uint64{0, unix.RLIMIT_CORE, 0x1000, 0}, answerRefuse},
+		{"prlimit64", []uint64{0, unix.RLIMIT_CORE, 1 << 40, 0}, answerRefuse},
 		{"ioctl", []uint64{0, unix.TCGETS}, answerAllow},
 		{"ioctl", []uint64{0, unix.TIOCSTI}, answerRefuse},
 		{"ioctl", []uint64{0, unix.TIOCSTI | 1<<32}, answerRefuse}, // CVE-2019-10063

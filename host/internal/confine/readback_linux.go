@@ -120,7 +120,7 @@ func (s *Spec) readMounts() (int, error) {
 	}
 	want := map[string]string{"/": "ro,nosuid,nodev,noexec", "/proc": "nosuid,nodev,noexec", "/dev/shm": "nosuid,nodev,noexec"}
 	for _, d := range devices {
-		want[d] = "nosuid,noexec"
+		want[d] = "ro,nosuid,noexec"
 	}
 	for _, p := range s.Etc {
 		want[p] = "ro,nosuid,nodev,noexec"

@@ -44,7 +44,8 @@ const user = 1000
 //
 // It returns a [*MissingError] or a [*StartError] where there is a reason for the
 // command not to have run that a caller can act on, and no result with any error.
-// A command that fails, is stopped at a limit or with ctx, is a result.
+// A command that fails, is stopped at a limit or with ctx, is a result; where
+// that came before it ran it is an error, [context.Cause] of what ended it.
 //
 // Run may be called from several goroutines. Each keeps a thread of the operating
 // system until it returns.
@@ -210,7 +211,12 @@ func startChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) 
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, &MissingError{"user namespaces", err.Error(), namespaceRemedy()}
+		for _, refusal := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.ENOSYS} {
+			if errors.Is(err, refusal) {
+				return nil, &MissingError{"user namespaces", err.Error(), namespaceRemedy()}
+			}
+		}
+		return nil, fmt.Errorf("confine: %w", err)
 	}
 	return &child{cmd: cmd, orders: orderOut, reply: replyIn}, nil
 }

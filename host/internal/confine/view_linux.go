@@ -23,7 +23,9 @@ const (
 	attrRead   = attrSafe | unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC
 	attrSystem = attrSafe | unix.MOUNT_ATTR_RDONLY
 	attrWrite  = attrSafe | unix.MOUNT_ATTR_NOEXEC
-	attrDevice = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+	// A device of a read-only mount can be written all the same, but its mode, owner
+	// and times are the machine's, and to a host that is root it owns the node.
+	attrDevice = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_RDONLY
 )
 
 // attributes of the mount for each access.

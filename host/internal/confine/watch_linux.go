@@ -11,6 +11,8 @@ import (
 )
 
 const (
+	// lookEvery is the least time between two looks. They take at most a tenth of a
+	// processor: where there is much to see, the time between is longer.
 	lookEvery = 50 * time.Millisecond
 	// clockTick is the unit of processor time in /proc, the same on all machines
 	// that Linux runs on today (USER_HZ).
@@ -33,9 +35,8 @@ func watch(pid int, s *Spec, g *group, stop func(why string)) *watcher {
 	first := readProcess(strconv.Itoa(pid)).started
 	go func() {
 		defer close(w.done)
-		tick := time.NewTicker(lookEvery)
-		defer tick.Stop()
 		for {
+			began := time.Now()
 			if why := w.look(pid, first, s, g); why != "" {
 				stop(why)
 				return
@@ -43,7 +44,7 @@ func watch(pid int, s *Spec, g *group, stop func(why string)) *watcher {
 			select {
 			case <-ctx.Done():
 				return
-			case <-tick.C:
+			case <-time.After(max(lookEvery, 10*time.Since(began))):
 			}
 		}
 	}()
