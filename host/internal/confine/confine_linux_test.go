@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 			os.Exit(attackMain(os.Args[2:]))
 		}
 	}
+	name, value, _ := strings.Cut(noSleep, "=")
+	os.Setenv(name, value)
 	os.Exit(m.Run())
 }
 
@@ -90,10 +92,13 @@ func newScene(t *testing.T) *scene {
 			{Root: s.scratch, Name: ".", Target: "/tmp", Access: Scratch},
 			{Root: s.out, Name: ".", Target: "/out", Access: Write},
 		},
-		Env: []string{"PATH=/usr/bin:/bin", "HOME=" + Home, "TMPDIR=/tmp", "LANG=C.UTF-8", "GOMAXPROCS=2"},
+		Env: []string{"PATH=/usr/bin:/bin", "HOME=" + Home, "TMPDIR=/tmp", "LANG=C.UTF-8", "GOMAXPROCS=2", noSleep},
 	}
 	return s
 }
+
+// noSleep has a program that was built with the race detector end at once.
+const noSleep = "GORACE=atexit_sleep_ms=0"
 
 // said is what a command wrote, and its result.
 type said struct {
@@ -192,6 +197,9 @@ func TestAsUser(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("this is an ordinary user")
 	}
+	if testing.Short() {
+		t.Skip("short: the same tests again")
+	}
 	dir, err := os.MkdirTemp("", "confine-user-")
 	if err != nil {
 		t.Fatal(err)
@@ -232,8 +240,8 @@ func TestPosture(t *testing.T) {
 	want := `pid 1
 uid 1000 gid 1000
 descriptors 0 1 2
-environment GOMAXPROCS=2 HOME=/home LANG=C.UTF-8 PATH=/usr/bin:/bin TMPDIR=/tmp
-first process's environment GOMAXPROCS=2 HOME=/home LANG=C.UTF-8 PATH=/usr/bin:/bin TMPDIR=/tmp
+environment GOMAXPROCS=2 GORACE=atexit_sleep_ms=0 HOME=/home LANG=C.UTF-8 PATH=/usr/bin:/bin TMPDIR=/tmp
+first process's environment GOMAXPROCS=2 GORACE=atexit_sleep_ms=0 HOME=/home LANG=C.UTF-8 PATH=/usr/bin:/bin TMPDIR=/tmp
 processes 1
 umask 0022
 CapInh 0000000000000000

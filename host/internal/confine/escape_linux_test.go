@@ -143,6 +143,7 @@ func (s *scene) stage(t *testing.T) (vars []string) {
 	t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
 	return []string{
 		"FENCE_PORT=" + strconv.Itoa(port), "FENCE_ABSTRACT=" + abstract,
+		noSleep,
 		"FENCE_PID=" + strconv.Itoa(victim.Process.Pid), "FENCE_HOST=" + s.workspace, "PATH=/usr/bin:/bin",
 	}
 }
@@ -206,6 +207,9 @@ var layersTable string
 // of them stop it: testdata/layers.txt. "namespaces" are all that is there without
 // the two others: the view, closed descriptors, no Linux capabilities.
 func TestLayers(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: which layer it is does not matter")
+	}
 	var table strings.Builder
 	for _, e := range escapes {
 		stops := func(without ...string) bool {

@@ -59,6 +59,9 @@ func TestLimits(t *testing.T) {
 	}
 	for attack, want := range map[string]string{"memory": "", "shared memory": StoppedMemory, "memory of many": StoppedMemory} {
 		t.Run(attack, func(t *testing.T) {
+			if testing.Short() {
+				t.Skip("short: the race detector takes more memory than this bounds")
+			}
 			s := newScene(t)
 			s.spec.Argv = []string{"attack", attackCommand, attack}
 			s.spec.Limits = Limits{Memory: 256 << 20}
