@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -209,6 +208,7 @@ var attempts = map[string]func() error{
 	"rename what is granted":            func() error { return stoppedBy(os.Rename(seen("docs/a"), seen("docs/b"))) },
 	"create beside the grant":           func() error { return stoppedBy(os.WriteFile(seen("new"), nil, 0o644)) },
 	"create in a granted folder":        func() error { return stoppedBy(os.WriteFile(seen("docs/new"), nil, 0o644)) },
+	"set the mode of the program":       func() error { return stoppedBy(os.Chmod("/proc/self/exe", 0o755)) },
 	"link what is granted":              func() error { return stoppedBy(os.Link(seen("granted"), temp("linked"))) },
 	"set the mode of what is granted":   func() error { return stoppedBy(os.Chmod(seen("granted"), 0o600)) },
 	"set the times of what is granted":  func() error { return stoppedBy(os.Chtimes(seen("granted"), time.Unix(1, 0), time.Unix(1, 0))) },
@@ -300,6 +300,26 @@ var attempts = map[string]func() error{
 	},
 	"a device node": func() error { return stoppedBy(unix.Mknod(temp("node"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 3)))) },
 	"a named pipe":  func() error { return stoppedBy(unix.Mkfifo(temp("pipe"), 0o666)) },
+
+	"mount": func() error {
+		if err := os.Mkdir(temp("mounted"), 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount("x", temp("mounted"), "tmpfs", 0, ""); err != nil {
+			return stoppedBy(err)
+		}
+		return unix.Unmount(temp("mounted"), 0)
+	},
+	"change the root":   func() error { return stoppedBy(unix.Chroot("/")) },
+	"leave a namespace": func() error { return stoppedBy(unix.Unshare(unix.CLONE_NEWUTS)) },
+	"the personality":   func() error { return raw(unix.SYS_PERSONALITY, 0xffffffff) },
+	"name the host": func() error {
+		name, err := os.Hostname()
+		if err != nil {
+			return err
+		}
+		return stoppedBy(unix.Sethostname([]byte(name)))
+	},
 
 	// To what it is: without the fence this changes the machine's.
 	"set the mode of a device": func() error { return stoppedBy(unix.Chmod("/dev/null", 0o666)) },
@@ -418,85 +438,4 @@ func use(n, flags int) error {
 		b[i] = 1
 	}
 	return nil
-}
-
-// posture prints what this process finds itself to be.
-func posture() int {
-	words := func(label string, w []string) {
-		slices.Sort(w)
-		fmt.Println(label, strings.Join(w, " "))
-	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		fmt.Println(err)
-		return 1
-	}
-	first, _ := os.ReadFile("/proc/1/environ")
-	fmt.Println("pid", os.Getpid())
-	fmt.Println("uid", os.Getuid(), "gid", os.Getgid())
-	var open []string
-	for fd := range 1000 {
-		var st unix.Stat_t
-		if unix.Fstat(fd, &st) != nil {
-			continue
-		}
-		// Go's runtime makes some of its own, to wait with.
-		if at, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); !strings.HasPrefix(at, "anon_inode:[event") {
-			open = append(open, strconv.Itoa(fd))
-		}
-	}
-	words("descriptors", open)
-	words("environment", os.Environ())
-	words("first process's environment", strings.Split(strings.TrimSuffix(string(first), "\x00"), "\x00"))
-	processes, _ := filepath.Glob("/proc/[0-9]*")
-	fmt.Println("processes", len(processes))
-	fmt.Printf("umask %04o\n", unix.Umask(0))
-	for line := range strings.Lines(string(status)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), ":\t")
-		if strings.HasPrefix(key, "Cap") || key == "NoNewPrivs" || key == "Seccomp" {
-			fmt.Println(key, value)
-		}
-	}
-	bits, _ := unix.PrctlRetInt(unix.PR_GET_SECUREBITS, 0, 0, 0, 0)
-	fmt.Printf("securebits %#x\n", bits)
-	fmt.Println("interfaces", interfaces())
-	table, _ := os.ReadFile("/proc/self/mountinfo")
-	var mounts []string
-	for line := range strings.Lines(string(table)) {
-		f := strings.Fields(line)
-		// What the machine has at its own places differs from one to the next.
-		if strings.HasPrefix(f[4], "/usr") || strings.HasPrefix(f[4], "/etc/") || strings.HasPrefix(f[4], "/lib") || strings.HasPrefix(f[4], "/bin") || strings.HasPrefix(f[4], "/sbin") {
-			continue
-		}
-		flags := slices.DeleteFunc(strings.Split(f[5], ","), func(s string) bool { return s == "rw" || strings.HasSuffix(s, "atime") })
-		mounts = append(mounts, "mount "+f[4]+" "+strings.Join(flags, ","))
-	}
-	slices.Sort(mounts)
-	fmt.Println(strings.Join(mounts, "\n"))
-	for _, x := range []struct {
-		name     string
-		resource int
-	}{{"core", unix.RLIMIT_CORE}, {"data", unix.RLIMIT_DATA}, {"files", unix.RLIMIT_NOFILE}, {"processes", unix.RLIMIT_NPROC}} {
-		var l unix.Rlimit
-		if err := unix.Getrlimit(x.resource, &l); err != nil {
-			fmt.Println(err)
-		}
-		fmt.Println(x.name, l.Max)
-	}
-	return 0
-}
-
-// interfaces of the network, as far as a process without sockets can see them.
-func interfaces() string {
-	data, err := os.ReadFile("/proc/self/net/dev")
-	if err != nil {
-		return err.Error()
-	}
-	var names []string
-	for line := range strings.Lines(string(data)) {
-		if name, _, ok := strings.Cut(line, ":"); ok {
-			names = append(names, strings.TrimSpace(name))
-		}
-	}
-	return strings.Join(names, " ")
 }

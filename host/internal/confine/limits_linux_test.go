@@ -134,6 +134,15 @@ func TestLifecycle(t *testing.T) {
 		}
 		noSurvivors(t, s)
 	})
+	t.Run("something left running", func(t *testing.T) {
+		s := newScene(t)
+		// It keeps none of the command's pipes, and ignores what it can.
+		got := s.sh(t, "(trap '' HUP TERM INT; exec setsid sleep 60) </dev/null >/dev/null 2>&1 & sleep 0.05; exit 7")
+		if got.Status != 7 || got.Stopped != "" {
+			t.Errorf("got %+v", got.Result)
+		}
+		noSurvivors(t, s)
+	})
 	t.Run("host killed", func(t *testing.T) {
 		s := newScene(t)
 		s.spec.Program, s.spec.Argv = "/bin/sh", []string{"sh", "-c", "echo ready; setsid sleep 60 & sleep 60"}
