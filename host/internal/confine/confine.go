@@ -171,9 +171,9 @@ type Result struct {
 	Status int
 	// Signal is the number of that signal, 0 if none.
 	Signal int
-	// Stopped is why the host ended it, "" if it ended by itself. A limit the
-	// kernel holds, like file size or processes, is an error to the command and no
-	// reason here.
+	// Stopped is the limit for which the host ended it, "" if it ended by itself
+	// within all of them. A limit the kernel holds, like file size or processes, is
+	// an error to the command and no reason here.
 	Stopped string
 	Usage   Usage
 	Report  Report

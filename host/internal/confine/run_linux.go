@@ -106,6 +106,9 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	if r.Stopped == "" {
 		r.Stopped = c.why(r, s.Limits)
 	}
+	if r.Stopped == "" {
+		r.Stopped = overfull(&s, nil) // since the last look
+	}
 	return r, nil
 }
 

@@ -2,12 +2,15 @@ package confine
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -79,42 +82,102 @@ func (w *watcher) look(pid int, first string, s *Spec, g *group) string {
 	case now.CPU > s.Limits.CPU:
 		return StoppedCPU
 	}
-	return overfull(s)
+	return overfull(s, tree)
 }
 
-// overfull returns the limit that the folders a command writes exceed.
-func overfull(s *Spec) string {
-	files, size, why := 0, int64(0), ""
+// overfull returns the limit that the folders a command writes exceed: with what
+// is in them, and what it still has open that was removed from them.
+func overfull(s *Spec, tree []process) string {
+	var sum content
+	written := map[uint64]bool{}
 	for _, b := range s.Binds {
-		if !b.Access.writes() || why != "" {
+		if !b.Access.writes() {
 			continue
 		}
-		// Nothing in there is followed: what is a folder now may be a link next.
-		root, err := os.OpenRoot(filepath.Join(b.Root, b.Name))
-		if err != nil {
+		var st unix.Stat_t
+		name := filepath.Join(b.Root, b.Name)
+		if err := unix.Stat(name, &st); err != nil {
 			continue // the next look, or the commit, will tell
 		}
-		_ = fs.WalkDir(root.FS(), ".", func(_ string, d fs.DirEntry, err error) error {
-			if err != nil {
-				return nil // gone meanwhile
-			}
-			files++
-			if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-				size += info.Size()
-			}
-			switch {
-			case files > s.Limits.Files:
-				why = StoppedFiles
-			case size > s.Limits.Bytes:
-				why = StoppedBytes
-			default:
-				return nil
-			}
-			return fs.SkipAll
-		})
-		root.Close()
+		written[st.Dev] = true
+		if why := sum.folder(name, s.Limits); why != "" {
+			return why
+		}
 	}
+	for _, p := range tree {
+		sum.removed(p.id, written)
+	}
+	return sum.over(s.Limits)
+}
+
+// content is what folders hold.
+type content struct {
+	files int
+	bytes int64
+	seen  map[uint64]bool // inodes of removed files
+}
+
+func (c *content) over(l Limits) string {
+	switch {
+	case c.files > l.Files:
+		return StoppedFiles
+	case c.bytes > l.Bytes:
+		return StoppedBytes
+	}
+	return ""
+}
+
+// folder adds what is in a folder, until that is over a limit. Nothing in there is
+// followed: what is a folder now may be a link next. A folder that cannot be listed
+// could hide anything, and is over all of them.
+func (c *content) folder(name string, l Limits) (why string) {
+	root, err := os.OpenRoot(name)
+	if err != nil {
+		return ""
+	}
+	defer root.Close()
+	_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrPermission):
+			why = StoppedFiles
+			return fs.SkipAll
+		case err != nil || name == ".":
+			return nil // gone meanwhile
+		}
+		c.files++
+		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+			c.bytes += info.Size()
+		}
+		if why = c.over(l); why != "" {
+			return fs.SkipAll
+		}
+		return nil
+	})
 	return why
+}
+
+// removed adds the files that a process has open though they have no name any more,
+// where they lie on a file system that it writes.
+func (c *content) removed(process string, written map[uint64]bool) {
+	open, err := os.ReadDir("/proc/" + process + "/fd")
+	if err != nil {
+		return // gone meanwhile
+	}
+	for _, fd := range open {
+		var st unix.Stat_t
+		if err := unix.Stat("/proc/"+process+"/fd/"+fd.Name(), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			continue
+		}
+		if st.Nlink > 0 || !written[st.Dev] || c.seen[st.Ino] {
+			continue
+		}
+		if c.seen == nil {
+			c.seen = map[uint64]bool{}
+		}
+		c.seen[st.Ino] = true
+		c.files++
+		c.bytes += st.Size
+	}
 }
 
 // A process is what /proc says of one.
