@@ -97,7 +97,8 @@ const (
 	// Execute is Read, and executing it.
 	Execute Access = "execute"
 	// Write is reading and writing, for a folder: files and folders in it are made,
-	// changed and removed, but no links, sockets or devices.
+	// changed and removed, but no symbolic links, pipes, sockets or devices. Files
+	// may get a second name in it, and their modes are what the command likes.
 	Write Access = "write"
 	// Scratch is Write, and symbolic links.
 	Scratch Access = "scratch"

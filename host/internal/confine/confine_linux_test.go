@@ -192,6 +192,32 @@ func TestReport(t *testing.T) {
 	}
 }
 
+// TestAccess is what can be made in the two kinds of folders that are written.
+func TestAccess(t *testing.T) {
+	s := newScene(t)
+	for _, tt := range []struct {
+		script string
+		ok     bool
+	}{
+		{"ln -s x /tmp/link", true},
+		{"ln -s x /out/link", false},
+		{"echo >/out/a; ln /out/a /out/b; mv /out/b /out/c; mkdir /out/d; mv /out/c /out/d; rm -r /out/d", true},
+		{"echo >/tmp/a; mv /tmp/a /out/moved", true},
+		{"mkfifo /tmp/pipe || mkfifo /out/pipe", false},
+		{"cp /usr/bin/true /tmp/true; /tmp/true", false},
+		{"cp /usr/bin/true /out/true; /out/true", false},
+		{"echo 'echo hello' >/tmp/script; sh /tmp/script", true}, // by its interpreter: SECURITY.md
+		{"echo >/dev/shm/a", true},
+		{"echo >/dev/new", false},
+		{"echo >/dev/null", true},
+		{"echo >/proc/self/comm", false},
+	} {
+		if got := s.sh(t, tt.script); (got.Status == 0) != tt.ok {
+			t.Errorf("%s: status %d: %s", tt.script, got.Status, got.stderr)
+		}
+	}
+}
+
 // TestAsUser runs the other tests as an ordinary user: it gets the same fence.
 func TestAsUser(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -208,7 +234,7 @@ func TestAsUser(t *testing.T) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested)$", "-test.timeout=2m"}
+	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested|TestAccess)$", "-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

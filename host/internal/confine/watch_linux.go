@@ -34,21 +34,23 @@ type watcher struct {
 // descendants of its first: those whose parent is gone become its children.
 func watch(pid int, s *Spec, g *group, stop func(why string)) *watcher {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &watcher{cancel: cancel, done: make(chan struct{})}
+	w := &watcher{cancel: cancel, done: make(chan struct{}), seen: Usage{Processes: 1}}
 	first := readProcess(strconv.Itoa(pid)).started
 	go func() {
 		defer close(w.done)
-		for {
+		// Most commands are over before the first look.
+		for took := time.Duration(0); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(max(lookEvery, 10*took)):
+			}
 			began := time.Now()
 			if why := w.look(pid, first, s, g); why != "" {
 				stop(why)
 				return
 			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-time.After(max(lookEvery, 10*time.Since(began))):
-			}
+			took = time.Since(began)
 		}
 	}()
 	return w
