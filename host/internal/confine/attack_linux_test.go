@@ -248,6 +248,13 @@ var attempts = map[string]func() error{
 		}
 		return stoppedBy(unix.Sendto(fds[0], []byte("x"), 0, &unix.SockaddrUnix{Name: "datagram"}))
 	},
+	"write to a named pipe": func() error {
+		fd, err := unix.Open("pipe", unix.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return stoppedBy(err)
+	},
 	"a UDP socket":     socketOf(unix.AF_INET, unix.SOCK_DGRAM, 0),
 	"an IPv6 socket":   socketOf(unix.AF_INET6, unix.SOCK_STREAM, 0),
 	"a netlink socket": socketOf(unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_ROUTE),

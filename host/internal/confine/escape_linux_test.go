@@ -52,6 +52,7 @@ var escapes = []struct{ name, control, want string }{
 	{"connect to a named socket", anyone, "operation not permitted"},
 	{"connect to an abstract socket", anyone, "operation not permitted"},
 	{"send from a pair to a named socket", anyone, "operation not permitted"},
+	{"write to a named pipe", anyone, "permission denied"},
 	{"a UDP socket", anyone, "operation not permitted"},
 	{"an IPv6 socket", anyone, "operation not permitted"},
 	{"a netlink socket", anyone, "operation not permitted"},
@@ -134,6 +135,14 @@ func (s *scene) stage(t *testing.T) (vars []string) {
 			}
 		}
 	}
+	if err := unix.Mkfifo(short+"pipe", 0o666); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := unix.Open(short+"pipe", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(reader) })
 	program, err := os.ReadFile("/usr/bin/true")
 	if err != nil {
 		t.Fatal(err)
