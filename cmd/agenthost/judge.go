@@ -62,9 +62,6 @@ func (p *program) showVerdict(v verdict) {
 	if v.Decision == record.Hidden {
 		p.term.line("the agent would find that it does not exist")
 	}
-	if v.Decision == record.Refused && v.Allowed {
-		p.term.line("but %s: the agent would be told so", v.Rule)
-	}
 	if v.Decision == record.Violated {
 		p.term.line("the turn would end there, and nothing of it be published")
 	}

@@ -137,7 +137,7 @@ func TestDecodeIsStrict(t *testing.T) {
 		{"erased", `"why":"x","blob":"` + hash + `"`, "entry erased: members are not written as this format writes them"},
 		{"erased", `"blob":"` + strings.ToUpper(hash) + `","why":"x"`, `entry erased: digest "` + strings.ToUpper(hash) + `": want sha256: and 64 lower-case hexadecimal digits`},
 		{"erased", `"blob":"` + hash + `","why":"\u0041"`, "entry erased: members are not written as this format writes them"},
-		{"exec.start", `"a":1`, "entry exec.start: this version does not know the kind"},
+		{"exec.begin", `"a":1`, "entry exec.begin: this version does not know the kind"},
 	} {
 		_, err := Decode(bodyLine(c.kind, c.own))
 		got := ""

@@ -130,7 +130,7 @@ func (t *turn) add(e ledger.Entry, body ledger.Body) error {
 		if e.Turn != 0 && e.Turn != t.number {
 			return fmt.Errorf("it belongs to turn %d, want %d", e.Turn, t.number)
 		}
-	case KindOp, KindDigest, KindStderr:
+	case KindOp, KindDigest, KindExecStart, KindExecEnd, KindStderr:
 		if e.Turn != t.number {
 			return fmt.Errorf("it belongs to turn %d, want %d", e.Turn, t.number)
 		}

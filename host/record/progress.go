@@ -41,7 +41,7 @@ func (p *Progress) Add(e ledger.Entry) error {
 			return fmt.Errorf("turn.begin before turn %d has ended", p.Turns)
 		}
 		want = p.Turns + 1
-	case KindOp, KindDigest, KindStderr, KindTurnEnd:
+	case KindOp, KindDigest, KindExecStart, KindExecEnd, KindStderr, KindTurnEnd:
 		if !p.InTurn {
 			return fmt.Errorf("%s outside a turn", e.Kind)
 		}

@@ -18,6 +18,8 @@ const (
 	KindTurnBegin     = "turn.begin"
 	KindOp            = "op"
 	KindDigest        = "digest"
+	KindExecStart     = "exec.start"
+	KindExecEnd       = "exec.end"
 	KindStderr        = "stderr"
 	KindTurnEnd       = "turn.end"
 	KindErased        = "erased"
@@ -157,7 +159,7 @@ func EvidenceOptions(session string) ledger.Options {
 // front of one is not from a crash.
 func durable(e ledger.Entry) bool {
 	switch e.Kind {
-	case KindSessionOpen, KindTurnEnd, KindSessionClose, KindRecovered, KindErased, KindViolation, KindTurnEvidence:
+	case KindSessionOpen, KindExecStart, KindTurnEnd, KindSessionClose, KindRecovered, KindErased, KindViolation, KindTurnEvidence:
 		return true
 	}
 	return false
@@ -177,6 +179,10 @@ func Decode(e ledger.Entry) (ledger.Body, error) {
 		return decode[Op](e)
 	case KindDigest:
 		return decode[Digest](e)
+	case KindExecStart:
+		return decode[ExecStart](e)
+	case KindExecEnd:
+		return decode[ExecEnd](e)
 	case KindStderr:
 		return decode[Stderr](e)
 	case KindTurnEnd:

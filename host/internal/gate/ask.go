@@ -31,17 +31,14 @@ type Answer struct {
 	forbidden bool // it may not be, as opposed to: nobody granted it
 }
 
-// Allowed reports whether the turn has the right to it. A command may be allowed
-// and yet be refused, as this version runs none.
-func (a Answer) Allowed() bool {
-	return a.Entry.Errno == Success.String() || a.Entry.Op == record.OpExec && a.Entry.Decision == record.Refused
-}
+// Allowed reports whether the turn has the right to it.
+func (a Answer) Allowed() bool { return a.Entry.Errno == Success.String() }
 
 // answered unwinds an open whose answer is known.
 type answered struct{}
 
-// Ask says how a turn's gate would answer. It runs [Gate.Open] and [Gate.Exec]
-// themselves, up to the point where the judgement is over and a file of the
+// Ask says how a turn's gate would answer. It runs what [Gate.Open] and [Gate.Exec]
+// run themselves, up to the point where the judgement is over and a file of the
 // workspace would be touched: whether one is there is not asked.
 func Ask(q Question) (Answer, error) {
 	outs, err := compileOutputs(q.Outputs, anySession)
@@ -59,7 +56,7 @@ func Ask(q Question) (Answer, error) {
 	return g.ask(func() {
 		switch q.Op {
 		case capability.Execute:
-			g.Exec(ABI, q.Argv)
+			g.judgeExec(record.Op{Op: record.OpExec, Via: record.ViaABI}, q.Argv)
 		case capability.Write:
 			g.Open(WASI, q.Path, Write|Create|Trunc)
 		default:

@@ -1,15 +1,10 @@
 package gate
 
 import (
-	"errors"
-
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
-
-// ruleNoExec is why a command that is granted is not run.
-const ruleNoExec = "this version runs no commands"
 
 // Read opens p, reads up to length bytes from offset, and closes it. Size is of
 // the whole file.
@@ -61,29 +56,6 @@ func (g *Gate) List(via Via, p string) ([]Info, Errno) {
 	return f.List()
 }
 
-// Exec judges a command. It runs none: one that is granted is refused with
-// NotSup.
-func (g *Gate) Exec(via Via, argv []string) Errno {
-	g.checkContext()
-	op := record.Op{Op: record.OpExec, Via: string(via), Path: capability.Command(argv).String()}
-	g.cfg.Charge(g.cfg.Enforcer.CostExec(argv))
-	grant, err := g.cfg.Enforcer.CheckExec(argv)
-	if err != nil {
-		var v *capability.Violation
-		if !errors.As(err, &v) {
-			hostFailure("judge "+op.Path, err)
-		}
-		if g.asked != nil {
-			g.asked.SmallestGrant = v.SmallestGrant
-		}
-		g.violate(op, v)
-	}
-	if g.asked != nil {
-		g.asked.Grant = grant.Pattern
-	}
-	return g.refuse(op, ruleNoExec, NotSup)
-}
-
 // Check says how an operation would be answered, and records that it was asked.
 // It ends no turn for want of a right. Words are a path, or the words of a
 // command.
@@ -91,7 +63,7 @@ func (g *Gate) Check(via Via, right capability.Op, words ...string) Answer {
 	a := g.ask(func() {
 		switch right {
 		case capability.Execute:
-			g.Exec(via, words)
+			g.judgeExec(record.Op{Op: record.OpExec, Via: string(via)}, words)
 		case capability.Write:
 			flags := Write | Create | Trunc
 			g.open(record.Op{Op: record.OpWrite, Via: string(via), Flags: flags.String()}, words[0], flags)

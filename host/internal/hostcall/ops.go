@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/capability"
@@ -150,16 +151,29 @@ func kindOf(i gate.Info) string {
 }
 
 func (d *Dispatcher) exec(m *message) func([]byte) []byte {
-	argv := m.words("argv")
-	for _, name := range []string{"cwd", "stdout_to"} {
+	c := gate.Command{Argv: m.words("argv")}
+	for name, into := range map[string]*string{"cwd": &c.Dir, "stdout_to": &c.StdoutTo} {
 		if m.has(name) {
-			m.plain(name, m.text(name))
+			*into = m.text(name)
+			m.plain(name, *into)
 		}
 	}
-	m.count("timeout_ms", 0)
-	return func([]byte) []byte {
-		d.cfg.Gate.Exec(gate.ABI, argv)
-		return fail(abi.CodeUnsupported, "the command is granted, but this version of agenthost runs no commands")
+	c.Timeout = time.Duration(m.count("timeout_ms", 0)) * time.Millisecond
+	return func(body []byte) []byte {
+		c.Stdin = body
+		ended, err := d.cfg.Gate.Exec(gate.ABI, c)
+		if err != nil {
+			return fail(err.Code, err.Message)
+		}
+		line := encode(struct {
+			done
+			Exit        int  `json:"exit"`
+			StdoutBytes int  `json:"stdout_bytes"`
+			StderrBytes int  `json:"stderr_bytes"`
+			Truncated   bool `json:"truncated"`
+			Body        int  `json:"body"`
+		}{done{true}, ended.Exit, len(ended.Stdout), len(ended.Stderr), ended.Truncated, len(ended.Stdout) + len(ended.Stderr)})
+		return append(append(line, ended.Stdout...), ended.Stderr...)
 	}
 }
 

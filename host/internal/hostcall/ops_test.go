@@ -197,8 +197,8 @@ var exchanges = []exchange{
 		`{"op":"check","via":"abi","path":"kept/new","decision":"own","right":"write","errno":"success"}`,
 	},
 	{
-		`{"op":"check","operation":"execute","subject":["git","log"]}`, "", `{"ok":true,"allowed":true,"decision":"refused","grant":"git log"}` + "\n",
-		`{"op":"check","via":"abi","path":"git log","decision":"own","right":"execute","rule":"this version runs no commands","errno":"success"}`,
+		`{"op":"check","operation":"execute","subject":["git","log"]}`, "", `{"ok":true,"allowed":true,"decision":"granted","grant":"git log"}` + "\n",
+		`{"op":"check","via":"abi","path":"git log","decision":"own","right":"execute","errno":"success"}`,
 	},
 	{
 		`{"op":"check","operation":"execute","subject":["git","push"]}`, "", `{"ok":true,"allowed":false,"decision":"violation","rule":"not granted"}` + "\n",
