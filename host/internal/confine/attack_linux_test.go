@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -46,6 +47,8 @@ func attackMain(args []string) int {
 			}
 		}
 		return 0
+	case "canary":
+		return lateCanaryMain()
 	case "host without groups":
 		// In a mount namespace of its own, which still shares its mounts.
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -66,6 +69,27 @@ func attackMain(args []string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	return 0
+}
+
+// lateCanaryMain waits for the end of its input, and tries the fence.
+func lateCanaryMain() int {
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	r, err := Canary(context.Background())
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	o, err := findOwn()
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer o.close()
+	if o.folder != "" {
+		r.Tier += ", from a copy"
+	}
+	fmt.Println(r.Tier)
 	return 0
 }
 

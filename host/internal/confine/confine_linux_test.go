@@ -234,11 +234,19 @@ func TestAsUser(t *testing.T) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested|TestAccess)$", "-test.timeout=2m"}
+	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested|TestAccess|TestOwn)$", "-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}
-	cmd := exec.CommandContext(t.Context(), thisProgram, args...)
+	// Where go test puts it, this user cannot reach it.
+	program := filepath.Join(dir, "tests")
+	if err := copyOwn(program); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(program, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, args...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + dir, "HOME=" + dir}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}

@@ -167,13 +167,11 @@ func tryOpenat2() error {
 // returns the report of that fence, or why one cannot be relied on; a
 // [*MissingError] says what this machine lacks.
 func Canary(ctx context.Context) (*Report, error) {
-	exe, err := os.Executable()
-	if err == nil {
-		exe, err = filepath.EvalSymlinks(exe)
-	}
+	own, err := findOwn()
 	if err != nil {
 		return nil, fmt.Errorf("confine: find this program: %w", err)
 	}
+	defer own.close()
 	forbidden, err := os.CreateTemp("", "agenthost-canary-")
 	if err != nil {
 		return nil, fmt.Errorf("confine: %w", err)
@@ -181,15 +179,17 @@ func Canary(ctx context.Context) (*Report, error) {
 	defer os.Remove(forbidden.Name())
 	forbidden.Close()
 	s := Spec{
-		Program: exe,
+		Program: own.path,
+		Device:  own.device,
+		Inode:   own.inode,
 		Argv:    []string{"agenthost", Command, argCanary, forbidden.Name()},
 		Env:     []string{"GOMAXPROCS=1"},
 		Dir:     "/",
 		Limits:  Limits{Time: trialTime},
 	}
-	if !inSystem(exe) {
+	if !inSystem(own.path) {
 		s.Program = "/canary"
-		s.Binds = []Bind{{Root: filepath.Dir(exe), Name: filepath.Base(exe), Target: s.Program, Access: Execute}}
+		s.Binds = []Bind{{Root: filepath.Dir(own.path), Name: filepath.Base(own.path), Target: s.Program, Access: Execute}}
 	}
 	var said bytes.Buffer
 	r, err := Run(ctx, s, nil, &said, &said)

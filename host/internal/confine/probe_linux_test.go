@@ -1,7 +1,11 @@
 package confine
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -43,5 +47,66 @@ func TestNoChild(t *testing.T) {
 	t.Setenv(envChild, "1")
 	if _, err := Canary(t.Context()); err != errNoChild {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestOwn is a program whose name leads nowhere, to another file, or through a
+// folder that its user cannot enter: the fence can be tried all the same.
+func TestOwn(t *testing.T) {
+	for _, state := range []string{"named", "renamed", "removed", "replaced", "out of reach"} {
+		t.Run(state, func(t *testing.T) {
+			dir := place(t)
+			program := filepath.Join(dir, "folder", "program")
+			if err := os.Mkdir(filepath.Dir(program), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = os.Chmod(filepath.Dir(program), 0o755) }) // or it stays
+			if err := copyOwn(program); err != nil {
+				t.Fatal(err)
+			}
+			temp := place(t)
+			cmd := exec.CommandContext(t.Context(), program, attackCommand, "canary")
+			cmd.Env = []string{"TMPDIR=" + temp, noSleep}
+			if os.Getuid() == 0 {
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+				for _, name := range []string{filepath.Dir(dir), dir, program, temp} {
+					if err := os.Chown(name, nobody, nobody); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			in, err := cmd.StdinPipe() // its end lets it go on
+			if err != nil {
+				t.Fatal(err)
+			}
+			var out strings.Builder
+			cmd.Stdout, cmd.Stderr = &out, &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			want := "full, from a copy\n"
+			switch state {
+			case "named":
+				want = "full\n"
+			case "renamed":
+				want, err = "full\n", os.Rename(program, program+".old")
+			case "removed":
+				err = os.Remove(program)
+			case "replaced":
+				if err = os.WriteFile(program+".new", nil, 0o755); err == nil {
+					err = os.Rename(program+".new", program)
+				}
+			case "out of reach":
+				err = os.Chmod(filepath.Dir(program), 0)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.Close()
+			err = cmd.Wait()
+			if err != nil || out.String() != want {
+				t.Errorf("got %v, %q, want %q", err, out.String(), want)
+			}
+		})
 	}
 }
