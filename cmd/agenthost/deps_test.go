@@ -58,12 +58,10 @@ var doors = map[string][]string{
 	"github.com/urfave/cli/v2":         {"cmd/agenthost"},
 	"github.com/google/jsonschema-go":  {"cmd/agenthost"},
 	"golang.org/x/term":                {"cmd/agenthost"},
-	// Only its system calls: the rest opens by name and restricts all threads.
-	"github.com/landlock-lsm/go-landlock/landlock/syscall": {"host/internal/confine"},
-	"golang.org/x/mod":                {"ledger"},
-	"golang.org/x/mod/sumdb/note":     {"host/archive"},
-	"golang.org/x/sys":                {"host/internal/beneath", "host/internal/compile", "host/internal/confine", "host/internal/durable/synctest"},
-	"github.com/rogpeppe/go-internal": {},
+	"golang.org/x/mod":                 {"ledger"},
+	"golang.org/x/mod/sumdb/note":      {"host/archive"},
+	"golang.org/x/sys":                 {"host/internal/beneath", "host/internal/compile", "host/internal/confine", "host/internal/durable/synctest"},
+	"github.com/rogpeppe/go-internal":  {},
 	// The rest of that module is for tests.
 	"github.com/rogpeppe/go-internal/diff": {"cmd/agenthost"},
 }

@@ -2,23 +2,23 @@ package confine
 
 import (
 	"fmt"
+	"unsafe"
 
-	landlock "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
 // Rights of Landlock, in the combinations that are granted.
 const (
-	landlockRead    = landlock.AccessFSReadFile | landlock.AccessFSReadDir
-	landlockExecute = landlockRead | landlock.AccessFSExecute
-	landlockWrite   = landlockRead | landlock.AccessFSWriteFile | landlock.AccessFSTruncate |
-		landlock.AccessFSRemoveDir | landlock.AccessFSRemoveFile | landlock.AccessFSMakeDir |
-		landlock.AccessFSMakeReg | landlock.AccessFSRefer
-	landlockScratch = landlockWrite | landlock.AccessFSMakeSym
+	landlockRead    = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_READ_DIR
+	landlockExecute = landlockRead | unix.LANDLOCK_ACCESS_FS_EXECUTE
+	landlockWrite   = landlockRead | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_TRUNCATE |
+		unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
+		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_REFER
+	landlockScratch = landlockWrite | unix.LANDLOCK_ACCESS_FS_MAKE_SYM
 
 	// onFiles are the rights that a rule about a file can grant.
-	onFiles = landlock.AccessFSExecute | landlock.AccessFSWriteFile | landlock.AccessFSReadFile |
-		landlock.AccessFSTruncate | landlock.AccessFSIoctlDev
+	onFiles = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_READ_FILE |
+		unix.LANDLOCK_ACCESS_FS_TRUNCATE | unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 )
 
 // rights of Landlock for each access.
@@ -32,26 +32,26 @@ const leastLandlock = 3
 
 // handled is what a version of Landlock can be asked to refuse
 // (https://docs.kernel.org/userspace-api/landlock.html, Previous limitations).
-func handled(version int) landlock.RulesetAttr {
-	a := landlock.RulesetAttr{HandledAccessFS: landlock.AccessFSTruncate<<1 - 1}
+func handled(version int) unix.LandlockRulesetAttr {
+	a := unix.LandlockRulesetAttr{Handled_access_fs: unix.LANDLOCK_ACCESS_FS_TRUNCATE<<1 - 1}
 	if version >= 4 {
-		a.HandledAccessNet = landlock.AccessNetBindTCP | landlock.AccessNetConnectTCP
+		a.Handled_access_net = unix.LANDLOCK_ACCESS_NET_BIND_TCP | unix.LANDLOCK_ACCESS_NET_CONNECT_TCP
 	}
 	if version >= 5 {
-		a.HandledAccessFS |= landlock.AccessFSIoctlDev
+		a.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 	}
 	if version >= 6 {
-		a.Scoped = landlock.ScopeAbstractUnixSocket | landlock.ScopeSignal
+		a.Scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 	}
 	if version >= 9 {
-		a.HandledAccessFS |= landlock.AccessFSResolveUnix
+		a.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_RESOLVE_UNIX
 	}
 	return a
 }
 
 // landlockVersion is the version of Landlock, if it is one that will do.
 func landlockVersion() (int, error) {
-	version, err := landlock.LandlockGetABIVersion()
+	version, err := askLandlockVersion()
 	if err == nil && version < leastLandlock {
 		err = fmt.Errorf("version %d is older than %d", version, leastLandlock)
 	}
@@ -70,16 +70,16 @@ func (s *Spec) restrict() (int, error) {
 		return 0, err
 	}
 	attr := handled(version)
-	ruleset, err := landlock.LandlockCreateRuleset(&attr, 0)
+	ruleset, err := createRuleset(&attr)
 	if err != nil {
 		return 0, fmt.Errorf("confine: landlock: %w", err)
 	}
 	defer unix.Close(ruleset)
 	grant := func(name string, rights uint64) error {
-		return addRule(ruleset, name, rights&attr.HandledAccessFS)
+		return addRule(ruleset, name, rights&attr.Handled_access_fs)
 	}
 	// Folders of the view itself hold nothing but what was put there.
-	if err := grant("/", landlock.AccessFSReadDir); err != nil {
+	if err := grant("/", unix.LANDLOCK_ACCESS_FS_READ_DIR); err != nil {
 		return 0, err
 	}
 	if err := grant("/proc", landlockRead); err != nil {
@@ -89,7 +89,7 @@ func (s *Spec) restrict() (int, error) {
 		return 0, err
 	}
 	for _, d := range devices {
-		if err := grant(d, landlock.AccessFSReadFile|landlock.AccessFSWriteFile); err != nil {
+		if err := grant(d, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE); err != nil {
 			return 0, err
 		}
 	}
@@ -108,7 +108,7 @@ func (s *Spec) restrict() (int, error) {
 			return 0, err
 		}
 	}
-	if err := landlock.LandlockRestrictSelf(ruleset, 0); err != nil {
+	if err := restrictSelf(ruleset); err != nil {
 		return 0, fmt.Errorf("confine: landlock: %w", err)
 	}
 	return version, nil
@@ -128,9 +128,38 @@ func addRule(ruleset int, name string, rights uint64) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		rights &= onFiles
 	}
-	rule := landlock.PathBeneathAttr{AllowedAccess: rights, ParentFd: fd}
-	if err := landlock.LandlockAddPathBeneathRule(ruleset, &rule, 0); err != nil {
-		return fmt.Errorf("confine: landlock: grant %s: %w", name, err)
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("confine: landlock: grant %s: %w", name, errno)
+	}
+	return nil
+}
+
+// askLandlockVersion is landlock_create_ruleset(2) with a flag that has it return
+// the version of its interface.
+func askLandlockVersion() (int, error) {
+	version, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(version), nil
+}
+
+// createRuleset returns a descriptor, closed on exec, for rules about what a has.
+// A kernel that knows less of the struct takes it if the rest is zero.
+func createRuleset(a *unix.LandlockRulesetAttr) (int, error) {
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(a)), unsafe.Sizeof(*a), 0)
+	if errno != 0 {
+		return -1, errno
+	}
+	return int(fd), nil
+}
+
+// restrictSelf puts this thread, and what it starts, under a ruleset for good.
+func restrictSelf(ruleset int) error {
+	if _, _, errno := unix.Syscall(unix.SYS_LANDLOCK_RESTRICT_SELF, uintptr(ruleset), 0, 0); errno != 0 {
+		return errno
 	}
 	return nil
 }

@@ -13,7 +13,6 @@ import (
 	"syscall"
 	"time"
 
-	landlock "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,7 +59,7 @@ func Probe(ctx context.Context) []Mechanism {
 	}
 	row("mounts", try(ctx, everyNamespace, "mounts"), "", namespaceRemedy())
 	version := ""
-	if n, err := landlock.LandlockGetABIVersion(); err == nil {
+	if n, err := askLandlockVersion(); err == nil {
 		version = fmt.Sprintf("version %d", n)
 	}
 	row("landlock", try(ctx, 0, "landlock"), version, landlockRemedy)
@@ -127,11 +126,11 @@ func trial(what string) error {
 			return err
 		}
 		attr := handled(version)
-		ruleset, err := landlock.LandlockCreateRuleset(&attr, 0)
+		ruleset, err := createRuleset(&attr)
 		if err != nil {
 			return err
 		}
-		if err := landlock.LandlockRestrictSelf(ruleset, 0); err != nil {
+		if err := restrictSelf(ruleset); err != nil {
 			return err
 		}
 		if err := tryOpen(canary, unix.O_WRONLY); !errors.Is(err, unix.EACCES) {
