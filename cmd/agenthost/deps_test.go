@@ -37,7 +37,7 @@ var mayImport = map[string][]string{
 		"host/internal/beneath", "host/internal/cache", "host/internal/strict",
 	},
 	"host/audit/audittest":        {"ledger", "host/record", "host/session"},
-	"host/internal/gate":          {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath"},
+	"host/internal/gate":          {"abi", "capability", "ledger", "host/archive", "host/record", "host/session", "host/internal/beneath", "host/internal/confine"},
 	"host/internal/gate/gatetest": {"ledger", "host/internal/beneath"},
 	"host/internal/govfs":         {"abi", "host/record", "host/internal/gate", "host/internal/hostcall"},
 	"host/internal/hostcall":      {"abi", "capability", "ledger", "host/record", "host/internal/gate", "host/internal/strict"},

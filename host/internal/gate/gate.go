@@ -41,7 +41,7 @@ type Ceiling struct {
 }
 
 // A Config is everything a turn's gate stands on. All of it is required, except
-// Deps and Recorded. The gate does not close the folders.
+// Deps, Recorded and Commands. The gate does not close the folders.
 type Config struct {
 	Session  string
 	Turn     int
@@ -64,6 +64,8 @@ type Config struct {
 	Recorded func(ledger.Entry, ledger.Body) // told of each entry of exec.jsonl, if set; the body is the gate's
 	Charge   func(units int64)               // takes fuel for bytes the host works on; panics when there is none left
 	Ceiling  Ceiling
+
+	Commands *Commands // nil: none are run
 }
 
 // Areas are the three staging folders of a turn.

@@ -1,0 +1,34 @@
+package gate
+
+import (
+	"context"
+	"time"
+
+	"github.com/agenthost/agenthost/host/internal/confine"
+	"github.com/agenthost/agenthost/host/record"
+)
+
+// Commands is what a turn's commands stand on.
+type Commands struct {
+	Fence   func(context.Context) (*confine.Report, error) // the canary, run once per process; its tier is the one commands run in
+	Path    []string                                       // folders in which bare names are looked up; never the guest's
+	Env     []string                                       // further variables, NAME=VALUE, from the operator
+	Limits  confine.Limits                                 // ceilings of one command
+	Time    time.Duration                                  // ceiling of all commands of the turn together, on the wall
+	Wait    func() (resume func())                         // stops the turn's clock while a command runs
+	Blob    func([]byte) (record.Blob, error)
+	Digests *Digests // of files whose identity stands; shared by the turns of a Runner
+	Places  Places
+}
+
+// Places are where the folders of a turn lie, as absolute paths: what a fence
+// is made of has to be named. Each is the folder of the [Config] member it is
+// named after.
+type Places struct {
+	Workspace string
+	Published string // output/SESSION; it may not exist
+	Staged    string // what is staged of the workspace
+	Out       string // what is staged of /out
+	Tmp       string // what is staged of /tmp
+	Package   string // an empty folder of the staging, for the files of the package
+}
