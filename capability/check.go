@@ -1,6 +1,9 @@
 package capability
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Check says whether op, Read or Write, is permitted on name, and by which
 // grant of the manifest. The error is always a *Violation, for execute and
@@ -53,7 +56,7 @@ func (e *Enforcer) CheckExec(argv []string) (Grant, error) {
 			Rule: rule, Forbidden: forbidden, SmallestGrant: smallest,
 		}
 	}
-	if len(argv) == 0 || e.closed() {
+	if len(argv) == 0 || e.closed() || slices.ContainsFunc(argv, tooLong) {
 		return refuse(noGrant(Execute), false, "")
 	}
 	for _, arg := range argv[1:] {
@@ -87,12 +90,16 @@ func (e *Enforcer) CostExec(argv []string) int64 {
 	var cost int64
 	for i, arg := range argv {
 		cost += int64(len(arg)) + 1
+		if tooLong(arg) {
+			continue
+		}
 		for _, l := range e.layers {
 			for k := range l.execute {
 				cost += l.execute[k].cost(i, arg)
 			}
 		}
 		if i > 0 && e.HasForbidden() {
+			cost += int64(len(arg)) * int64(dividers(arg))
 			eachOperandName(arg, true, func(name string) bool {
 				cost += 2 * e.Cost(name)
 				return true

@@ -38,7 +38,7 @@ const (
 func ParseCommand(text string) (Command, error) {
 	for i, r := range text {
 		switch {
-		case strings.ContainsRune(shellMeta, r) || r == '~' && (i == 0 || text[i-1] == ' '):
+		case strings.ContainsRune(shellMeta, r), (r == '~' || r == '#') && (i == 0 || text[i-1] == ' '):
 			return nil, fmt.Errorf("has the shell's %c in it, and no shell reads it", r)
 		case r < ' ' || r == 0x7f:
 			return nil, fmt.Errorf("holds the control character %U", r)
@@ -165,7 +165,9 @@ func programFault(c Command) *fault {
 		return &fault{"has a program with a space in it", "give each word of the command its own place in the array"}
 	case strings.Contains(program, "="):
 		return &fault{"begins with an assignment", "name the program first; the operator sets variables"}
-	case strings.ContainsAny(program, "/:@~"+shellMeta) || program[0] == '-' || program == "." || program == "..":
+	case program[0] == '!':
+		return &fault{"begins with !, and no rule takes back what another grants", "leave it out: what no rule permits is refused; names that nothing may touch are forbidden patterns"}
+	case strings.ContainsAny(program, "/:@~%^#"+shellMeta) || program[0] == '-' || program == "." || program == "..":
 		return &fault{"has a program that is neither a bare name nor pkg:PATH", "write git, which is looked up where the operator says, or pkg:scripts/check.py"}
 	}
 	return nil
@@ -284,28 +286,55 @@ func isOperand(arg string) bool {
 	return nameFault(arg) == ""
 }
 
+// operandDividers stand between the names in one operand.
+const operandDividers = "=:,"
+
+// dividers counts them in arg: looking for names takes as many turns.
+func dividers(arg string) int {
+	n := 0
+	for i := 0; i < len(arg); i++ {
+		if strings.IndexByte(operandDividers, arg[i]) >= 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// tooLong says that no rule permits a command with the word arg.
+func tooLong(arg string) bool { return len(arg) > maxWordBytes }
+
 // eachOperandName calls yield with the canonical names that arg may mean to a
 // program that runs in the workspace: the word itself, what stands behind a '=',
-// a '@' or an option's letter. Unless every is set, what has no slash and no dot
-// means none. It stops, and returns false, when yield does.
+// a '@' or an option's letter, and each part of what is divided by ':', '=' or ','
+// (REVISION:PATH, SOURCE:TARGET, lists). Unless every is set, what has no slash and
+// no dot means none. It stops, and returns false, when yield does.
 func eachOperandName(arg string, every bool, yield func(name string) bool) bool {
 	if len(arg) > 2 && arg[0] == '-' && arg[1] != '-' && !eachOperandName(arg[2:], every, yield) {
 		return false
 	}
-	for more := true; more; _, arg, more = strings.Cut(arg, "=") {
-		name := strings.TrimPrefix(arg, "@")
-		if !every && !strings.ContainsAny(name, "/.") {
-			continue
-		}
-		name, inView := strings.CutPrefix(path.Clean(name), viewRoot)
-		if !inView && path.IsAbs(name) || nameFault(name) != "" {
-			continue
-		}
-		if !yield(name) {
+	for {
+		end := strings.IndexAny(arg, operandDividers)
+		if !operandName(arg, every, yield) || end >= 0 && !operandName(arg[:end], every, yield) {
 			return false
 		}
+		if end < 0 {
+			return true
+		}
+		arg = arg[end+1:]
 	}
-	return true
+}
+
+// operandName calls yield with the canonical name that text may mean.
+func operandName(text string, every bool, yield func(name string) bool) bool {
+	text = strings.TrimPrefix(text, "@")
+	if !every && !strings.ContainsAny(text, "/.") {
+		return true
+	}
+	name, inView := strings.CutPrefix(path.Clean(text), viewRoot)
+	if !inView && path.IsAbs(name) || nameFault(name) != "" {
+		return true
+	}
+	return yield(name)
 }
 
 // viewRoot is where a command sees the workspace.

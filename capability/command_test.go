@@ -8,129 +8,6 @@ import (
 	"unicode/utf8"
 )
 
-// TestCommands holds what is known to slip past sudoers, prefix rules and
-// Deno's --allow-run, beside what a rule is meant to permit.
-func TestCommands(t *testing.T) {
-	const yes, no = true, false
-	type c = []string
-	for _, tt := range []struct {
-		rule Command
-		argv []string
-		want bool
-	}{
-		// Exact, neither a prefix nor a set of words.
-		{c{"git", "status"}, c{"git", "status"}, yes},
-		{c{"git", "status"}, c{"git", "status", "--porcelain"}, no},
-		{c{"git", "status"}, c{"git"}, no},
-		{c{"git", "status"}, c{"git", "status", ""}, no},
-		{c{"git", "status"}, c{"git", "", "status"}, no},
-		{c{"git", "status"}, c{"status", "git"}, no},
-		{c{"git"}, c{"git", "push"}, no},
-		// Options before the verb (git -C, git -c core.fsmonitor=…).
-		{c{"git", "status"}, c{"git", "-C", "/etc", "status"}, no},
-		{c{"git", "status"}, c{"git", "-c", "core.fsmonitor=x", "status"}, no},
-		// Chaining: there is no shell, so these are other words.
-		{c{"git", "status"}, c{"git", "status;id"}, no},
-		{c{"git", "status"}, c{"git", "status", "&&", "id"}, no},
-		{c{"git", "status"}, c{"git", "status\nid"}, no},
-		{c{"git", "status"}, c{"git status"}, no},
-		// Another program of that name, or another spelling (PATH, cwd, case).
-		{c{"git", "status"}, c{"/tmp/git", "status"}, no},
-		{c{"git", "status"}, c{"./git", "status"}, no},
-		{c{"git", "status"}, c{"GIT", "status"}, no},
-		{c{"git", "status"}, c{"git ", "status"}, no},
-		{c{"git", "status"}, c{"pkg:git", "status"}, no},
-		{c{"pkg:bin/x"}, c{"bin/x"}, no},
-		{c{"pkg:bin/x"}, c{"pkg:bin/x"}, yes},
-		{c{"pkg:bin/x"}, c{"pkg:./bin/x"}, no},
-		{c{"pkg:bin/x"}, c{"pkg:bin/../bin/x"}, no},
-		// Assignments and launchers in front (LD_PRELOAD=, env, nohup).
-		{c{"git", "status"}, c{"LD_PRELOAD=x", "git", "status"}, no},
-		{c{"git", "status"}, c{"env", "git", "status"}, no},
-		// sudoers: * matches white space and slashes, and so further words.
-		{c{"cat", "log/*"}, c{"cat", "log/a"}, yes},
-		{c{"cat", "log/*"}, c{"cat", "log/a b"}, yes}, // still one word
-		{c{"cat", "log/*"}, c{"cat", "log/a", "/etc/shadow"}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/a", "log/b"}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/../../etc/shadow"}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/.."}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/."}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/"}, no},
-		{c{"cat", "log/*"}, c{"cat", "log/a/b"}, no},
-		{c{"cat", "log/**"}, c{"cat", "log/a/b"}, yes},
-		{c{"cat", "log/**"}, c{"cat", "log/a/../../b"}, no},
-		{c{"cat", "log/**"}, c{"cat", "log//a"}, no},
-		// A pattern is never an option, a response file, an absolute path, or nothing.
-		{c{"git", "add", "*"}, c{"git", "add", "a.txt"}, yes},
-		{c{"git", "add", "*"}, c{"git", "add", "--all"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "-A"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "--"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "-"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", ""}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "."}, no},
-		{c{"git", "add", "*"}, c{"git", "add", ".."}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "a/b"}, no},
-		{c{"git", "add", "**"}, c{"git", "add", "/etc/shadow"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "@list"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "a\nb"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "a\x00"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", "\xff"}, no},
-		{c{"git", "add", "*"}, c{"git", "add", strings.Repeat("a", 4097)}, no},
-		{c{"git", "add", "?"}, c{"git", "add", "-"}, no},
-		{c{"git", "add", "[-@]a"}, c{"git", "add", "-a"}, no},
-		{c{"git", "add", "[-@]a"}, c{"git", "add", "@a"}, no},
-		{c{"git", "add", "{a,b}.txt"}, c{"git", "add", "b.txt"}, yes},
-		{c{"git", "add", "{a,b}.txt"}, c{"git", "add", "c.txt"}, no},
-		// ** at the end: any operands, and none of the above.
-		{c{"git", "diff", "**"}, c{"git", "diff"}, yes},
-		{c{"git", "diff", "**"}, c{"git", "diff", "a", "b/c"}, yes},
-		{c{"git", "diff", "**"}, c{"git"}, no},
-		{c{"git", "diff", "**"}, c{"git", "diff", "--ext-diff"}, no},
-		{c{"git", "diff", "**"}, c{"git", "diff", "a", "--output=x"}, no},
-		{c{"git", "diff", "**"}, c{"git", "diff", "a", "../x"}, no},
-		{c{"git", "diff", "**"}, c{"git", "diff", "a", ""}, no},
-		{c{"git", "diff", "**"}, c{"git", "diff", "@x"}, no},
-		{c{"tool", "a*", "**"}, c{"tool", "b"}, no},
-		{c{"**"}, nil, no},
-		// Literal words are just that.
-		{c{"tar", "--to-command=x"}, c{"tar", "--to-command=x"}, yes},
-		{c{"jq", `.a\[0\]`}, c{"jq", ".a[0]"}, yes},
-		{c{"jq", `.a\[0\]`}, c{"jq", ".a0"}, no},
-		{c{"tool", `\*`}, c{"tool", "*"}, yes},
-		{c{"tool", `\*`}, c{"tool", "a"}, no},
-		{c{"tool", `--x=\*`}, c{"tool", "--x=*"}, yes},
-		{c{"tool", `\**`}, c{"tool", "*a"}, yes},
-		{c{"tool", "a]"}, c{"tool", "a]"}, yes},
-		{c{"tool", ""}, c{"tool", ""}, yes},
-		{c{"tool", "/w/a"}, c{"tool", "/w/a"}, yes},
-		{c{"git", "diff", "HEAD~1"}, c{"git", "diff", "HEAD~1"}, yes},
-		// The package's own files are named, never met by chance.
-		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "pkg:scripts/a.py"}, yes},
-		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "scripts/a.py"}, no},
-		{c{"python3", "pkg:scripts/*.py"}, c{"python3", "pkg:scripts/../a.py"}, no},
-		{c{"python3", "pkg:*"}, c{"python3", "pkg:.."}, no},
-		{c{"python3", "pkg:*"}, c{"python3", "pkg:-c"}, no},
-		{c{"python3", "pkg:**/*.py"}, c{"python3", "pkg:/etc/a.py"}, no},
-		{c{"python3", "*"}, c{"python3", "pkg:a.py"}, no},
-		{c{"python3", "**"}, c{"python3", "deps:PKG-A/a.py"}, no},
-	} {
-		e, err := New(Grants{Execute: []Command{tt.rule}})
-		if err != nil {
-			if tt.argv != nil {
-				t.Errorf("%s: %v", tt.rule, err)
-			}
-			continue
-		}
-		g, err := e.CheckExec(tt.argv)
-		if (err == nil) != tt.want {
-			t.Errorf("%s permits %q: got %v, want %v", tt.rule, tt.argv, err == nil, tt.want)
-		}
-		if err == nil && g != (Grant{Execute, tt.rule.String()}) {
-			t.Errorf("%s permits %q by %v", tt.rule, tt.argv, g)
-		}
-	}
-}
-
 func TestCheckExec(t *testing.T) {
 	manifest := mustNew(t, Grants{
 		Execute:   []Command{{"git", "log"}, {"cat", "*"}, {"cat", "README"}, {"grep", "-r", "x", "docs/private"}, {"cat", "**"}, {"tool", "--in=docs/private/a", "log"}},
@@ -162,6 +39,14 @@ func TestCheckExec(t *testing.T) {
 		{manifest, "any -Idocs/private", "! forbidden docs/private/**"},
 		{manifest, "any a=b=docs/private", "! forbidden docs/private/**"},
 		{manifest, "any @docs/private/x", "! forbidden docs/private/**"},
+		{manifest, "any HEAD:docs/private/x", "! forbidden docs/private/**"}, // git show
+		{manifest, "any docs/private/x:ro", "! forbidden docs/private/**"},
+		{manifest, "any file:///w/docs/private/x", "! forbidden docs/private/**"},
+		{manifest, "any a,b,docs/private/x", "! forbidden docs/private/**"},
+		{manifest, "cat a:key:b", "! forbidden key"},
+		{manifest, "cat key=a", "! forbidden key"},
+		{manifest, "cat a:keys", "granted cat *"},
+		{manifest, "any docs/private/" + strings.Repeat("x", 4084), "no grant of execute"}, // too long for any rule
 		{manifest, "any /docs/private", `no grant of execute | execute: ["any /docs/private"]`},
 		{manifest, "any ../docs/private", `no grant of execute | execute: ["any ../docs/private"]`},
 		{manifest, "git push", `no grant of execute | execute: ["git push"]`},
