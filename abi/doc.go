@@ -79,7 +79,7 @@
 //	read    path [offset] [length]         → size, body: so much of the file; size is of all of it
 //	write   path [append] BODY             → size; append is true or false
 //	list    path [after]                   → entries: [{name, kind}…], more
-//	exec    argv [cwd] [timeout_ms] [stdout_to] BODY
+//	exec    argv [cwd] [timeout_ms] [stdout_to] BODY → exit, stdout_bytes, stderr_bytes, truncated, body
 //	log     message [level] [fields]       → fields is an object
 //	check   operation subject              → allowed, decision, grant or rule
 //	hash    path                           → sha256, size
@@ -98,10 +98,10 @@
 // [KindFolder] or [KindDevice]. Where there are too many for one reply, more is
 // true: ask again for those after the last.
 //
-// exec is judged, and if the command is granted answered with [CodeUnsupported]:
-// this version runs none. log writes "LEVEL: MESSAGE FIELDS" and a newline to
-// standard error, and counts there. Level is debug, info, warn or error; info
-// where it is left out.
+// exec runs a command and waits for its end: see Commands.
+//
+// log writes "LEVEL: MESSAGE FIELDS" and a newline to standard error, and counts
+// there. Level is debug, info, warn or error; info where it is left out.
 //
 // check tells how read, write (making a file or writing it anew) or execute would
 // be judged: subject is a path, or for execute the words of a command. Whether
@@ -110,10 +110,49 @@
 //
 // What is left out in info's rights is said at [Rights].
 //
+// # Commands
+//
+// argv is the words of a command, each a text without NUL; no shell reads them. A
+// rule of execute permits all of them or none. The first is the bare name of a
+// program, which the host looks up in folders of its operator's choice, or
+// pkg:PATH, a file of the package. The body is its standard input, empty where
+// there is none. Its environment is the host's.
+//
+// It runs behind a fence of the operating system, which shows it what the turn may
+// read and lets it write [OutDir] and [TmpDir]; what it writes is judged and
+// published as if the guest had. It reaches no network, and nothing of it is left
+// when the reply is given. cwd is where it runs: the workspace where it is left
+// out, else [PackageDir], or a folder that the rule names. A word pkg:PATH of argv
+// is that file where the command sees it.
+//
+// timeout_ms is how long it may take, in milliseconds on the wall: left out, 0 or
+// more than the host allows, as long as the host allows. The turn's clock stops
+// meanwhile: its time limit does not count commands, but a limit of the host
+// bounds all of the turn together.
+//
+// The body of the reply is stdout_bytes of its standard output and stderr_bytes of
+// its standard error after them. stdout_to names a file beneath [TmpDir] that is
+// made anew and gets standard output instead; stdout_bytes is 0 then. exit is its
+// status, or 128 and the number of the signal that ended it. A command that writes
+// more than it may is ended: exit is 137, truncated is true, and what there is of
+// its output is what fitted.
+//
+// That it ended with another status than 0 is no failure of the operation. These
+// are, and nothing of its output comes with them:
+//
+//	not_found    there is no such program
+//	unsupported  the host runs no commands, or this machine cannot put up the fence
+//	timeout      it took longer than it may, and was ended
+//	limit        it used more memory, processor time or disk than it may, and was ended; or it would see too many files to start
+//	failed       it could not be started as it was asked for
+//
+// A command that no rule permits is a violation.
+//
 // # In the ledger
 //
 // Each request that is performed is one op of the session's ledger, via abi,
 // written before it is answered; equal probes of hidden names are counted. A
 // request that is not performed leaves no entry, nor does more. Opening the
-// device file is an op as any open is.
+// device file is an op as any open is. A command that runs leaves two entries more,
+// exec.start before anything of it happens and exec.end after it.
 package abi

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/capability"
@@ -148,33 +147,6 @@ func kindOf(i gate.Info) string {
 		return abi.KindDevice
 	}
 	return abi.KindFile
-}
-
-func (d *Dispatcher) exec(m *message) func([]byte) []byte {
-	c := gate.Command{Argv: m.words("argv")}
-	for name, into := range map[string]*string{"cwd": &c.Dir, "stdout_to": &c.StdoutTo} {
-		if m.has(name) {
-			*into = m.text(name)
-			m.plain(name, *into)
-		}
-	}
-	c.Timeout = time.Duration(m.count("timeout_ms", 0)) * time.Millisecond
-	return func(body []byte) []byte {
-		c.Stdin = body
-		ended, err := d.cfg.Gate.Exec(gate.ABI, c)
-		if err != nil {
-			return fail(err.Code, err.Message)
-		}
-		line := encode(struct {
-			done
-			Exit        int  `json:"exit"`
-			StdoutBytes int  `json:"stdout_bytes"`
-			StderrBytes int  `json:"stderr_bytes"`
-			Truncated   bool `json:"truncated"`
-			Body        int  `json:"body"`
-		}{done{true}, ended.Exit, len(ended.Stdout), len(ended.Stderr), ended.Truncated, len(ended.Stdout) + len(ended.Stderr)})
-		return append(append(line, ended.Stdout...), ended.Stderr...)
-	}
 }
 
 func (d *Dispatcher) log(m *message) func([]byte) []byte {
