@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -90,6 +91,27 @@ func ExampleCommand() {
 			return nil, fmt.Errorf("git: %s", exit.Stderr)
 		}
 		return agent.Raw(output), err
+	})
+}
+
+// More output than memory should hold goes to a file, which is read as any is.
+func ExampleCmd_stdoutFile() {
+	agent.Main(func(*agent.Request) (any, error) {
+		cmd := agent.Command("git", "log", "--oneline")
+		cmd.StdoutFile = filepath.Join(os.TempDir(), "log")
+		if err := cmd.Run(); err != nil {
+			return nil, err
+		}
+		log, err := os.Open(cmd.StdoutFile)
+		if err != nil {
+			return nil, err
+		}
+		defer log.Close()
+		commits, lines := 0, bufio.NewScanner(log)
+		for lines.Scan() {
+			commits++
+		}
+		return commits, lines.Err()
 	})
 }
 

@@ -6,29 +6,62 @@ import (
 	"io"
 	"path"
 	"strconv"
+	"strings"
 	"time"
 )
 
 // A Cmd is a command for the host to run, shaped as the one of os/exec. The host
-// judges its words and its folder, records them, and runs it behind the fence of
-// the operating system; the agent waits.
+// judges its words and its folder, records them, and runs it behind a fence of
+// the operating system, which ends with it; the agent waits, and its time limit
+// does not count that.
 //
-// A command that is not granted ends the agent; [CheckExec] asks first. A host
-// that runs no commands answers a granted one with code unsupported.
+// A rule in execute of the manifest grants a command with all its words, and no
+// shell reads them. A command that is not granted ends the agent; [CheckExec]
+// asks first.
+//
+// A command sees of the workspace what the agent may read, and of the rest of the
+// machine its programs. It can write to /out and /tmp, which are the agent's own:
+// what it makes in /out counts among the outputs of the turn. It has no network,
+// and its environment is the host's.
+//
+// There is no LookPath: which program a name is, is for the host to say, which
+// looks it up in folders of its own and records the digest of what it found.
+// [CheckExec] tells whether a command may run, and an error that is
+// [io/fs.ErrNotExist] that it is not there.
 type Cmd struct {
-	Args []string // the command and its arguments
-	Dir  string   // where it runs; empty is the workspace
+	// Args is the program and its arguments. The program is a bare name, or
+	// pkg:PATH for a file of the agent's package. An argument pkg:PATH is that file
+	// where the command sees it.
+	Args []string
 
-	Stdin          io.Reader // read to its end before the command starts; nil is empty
-	Stdout, Stderr io.Writer // get what it wrote after it has ended; nil throws it away
+	// Dir is where it runs: empty for the workspace, else /.agenthost/pkg, where
+	// the package's files are, or a folder that the rule names.
+	Dir string
 
-	Timeout time.Duration // whole milliseconds; 0 is the host's
+	// Stdin is read to its end before the command starts, at most 15 MiB. Nil is
+	// empty.
+	Stdin io.Reader
+
+	// Stdout and Stderr get what it wrote after it has ended. Nil throws it away.
+	Stdout, Stderr io.Writer
+
+	// StdoutFile, if not empty, is the file beneath [os.TempDir] that gets its
+	// standard output in place of Stdout, and is made anew. It is the way for more
+	// than 15 MiB, which Stdout and Stderr get at most together.
+	StdoutFile string
+
+	// Timeout is how long it may take, rounded up to whole milliseconds. 0, and
+	// more than the host allows, is as long as the host allows.
+	Timeout time.Duration
 }
 
 // Command returns the command of these words.
 func Command(name string, arg ...string) *Cmd {
 	return &Cmd{Args: append([]string{name}, arg...)}
 }
+
+// String returns the words of c for people. It is not input for a shell.
+func (c *Cmd) String() string { return strings.Join(c.Args, " ") }
 
 // An ExitError says that a command ran and did not end with status 0.
 type ExitError struct {
@@ -38,12 +71,20 @@ type ExitError struct {
 
 func (e *ExitError) Error() string { return "exit status " + strconv.Itoa(e.status) }
 
-// ExitCode returns the status the command ended with.
+// ExitCode returns the status the command ended with; 128 and the number of the
+// signal if one ended it.
 func (e *ExitError) ExitCode() int { return e.status }
 
-// Run runs the command. The error is an [*ExitError] if it did not end with
-// status 0, and an [*Error] if it did not run or run to its end, or if the host
-// did not keep all that it wrote (code limit; Stdout and Stderr have the rest).
+// Run runs the command and waits for its end. The error is an [*ExitError] if it
+// did not end with status 0, and else an [*Error], with code
+//
+//	not_found    there is no such program
+//	unsupported  the host runs no commands, or cannot fence them
+//	timeout      it took longer than it may
+//	limit        it used or wrote more than it may; if it wrote too much, Stdout and Stderr have the beginning
+//	failed       it could not be started
+//
+// What it wrote to files stays in each case.
 func (c *Cmd) Run() error {
 	stdout, stderr, err := c.run()
 	for _, w := range []struct {
@@ -63,8 +104,11 @@ func (c *Cmd) Run() error {
 // Output runs the command and returns what it wrote to standard output. Errors
 // are those of Run.
 func (c *Cmd) Output() ([]byte, error) {
-	if c.Stdout != nil {
+	switch {
+	case c.Stdout != nil:
 		return nil, c.fail(codeFailed, "Stdout is already set")
+	case c.StdoutFile != "":
+		return nil, c.fail(codeFailed, "StdoutFile is already set")
 	}
 	var b bytes.Buffer
 	with := *c
@@ -76,8 +120,11 @@ func (c *Cmd) Output() ([]byte, error) {
 // CombinedOutput runs the command and returns what it wrote to standard output,
 // followed by what it wrote to standard error. Errors are those of Run.
 func (c *Cmd) CombinedOutput() ([]byte, error) {
-	if c.Stdout != nil || c.Stderr != nil {
+	switch {
+	case c.Stdout != nil || c.Stderr != nil:
 		return nil, c.fail(codeFailed, "Stdout or Stderr is already set")
+	case c.StdoutFile != "":
+		return nil, c.fail(codeFailed, "StdoutFile is already set")
 	}
 	var b bytes.Buffer
 	with := *c
@@ -87,36 +134,67 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 }
 
 func (c *Cmd) fail(code, message string) error {
-	subject := ""
-	if len(c.Args) > 0 {
-		subject = path.Base(c.Args[0])
+	return &Error{Op: opExec, Subject: c.name(), Code: code, Message: message}
+}
+
+// name is the command in errors.
+func (c *Cmd) name() string {
+	if len(c.Args) == 0 {
+		return ""
 	}
-	return &Error{Op: opExec, Subject: subject, Code: code, Message: message}
+	return path.Base(c.Args[0])
 }
 
 func (c *Cmd) run() (stdout, stderr []byte, err error) {
-	if len(c.Args) == 0 {
-		return nil, nil, c.fail(codeFailed, "no command")
-	}
-	if err := checkText(opExec, append(c.Args[:len(c.Args):len(c.Args)], c.Dir)...); err != nil {
+	args, err := c.request()
+	if err != nil {
 		return nil, nil, err
 	}
 	var stdin []byte
 	if c.Stdin != nil {
 		if stdin, err = io.ReadAll(c.Stdin); err != nil {
-			return nil, nil, fmt.Errorf("exec %s: read Stdin: %w", c.Args[0], err)
+			return nil, nil, fmt.Errorf("exec %s: read Stdin: %w", c.name(), err)
 		}
 	}
 	var reply execReply
-	output, err := call(opExec, path.Base(c.Args[0]), struct {
-		Argv      []string `json:"argv"`
-		Cwd       string   `json:"cwd,omitempty"`
-		TimeoutMS int64    `json:"timeout_ms,omitempty"`
-	}{c.Args, c.Dir, c.Timeout.Milliseconds()}, stdin, &reply)
+	output, err := call(opExec, c.name(), args, stdin, &reply)
 	if err != nil {
 		return nil, nil, err
 	}
 	return c.result(reply, output)
+}
+
+type execRequest struct {
+	Argv      []string `json:"argv"`
+	Cwd       string   `json:"cwd,omitempty"`
+	TimeoutMS int64    `json:"timeout_ms,omitempty"`
+	StdoutTo  string   `json:"stdout_to,omitempty"`
+}
+
+// request is c as the host is asked for it, or why it need not be.
+func (c *Cmd) request() (execRequest, error) {
+	switch {
+	case len(c.Args) == 0:
+		return execRequest{}, c.fail(codeFailed, "no command")
+	case c.Timeout < 0:
+		return execRequest{}, c.fail(codeFailed, "Timeout is negative")
+	case c.Stdout != nil && c.StdoutFile != "":
+		return execRequest{}, c.fail(codeFailed, "Stdout and StdoutFile are both set")
+	}
+	for _, text := range append(c.Args[:len(c.Args):len(c.Args)], c.Dir, c.StdoutFile) {
+		if err := checkText(opExec, text); err != nil {
+			return execRequest{}, err
+		}
+		if strings.ContainsRune(text, 0) {
+			return execRequest{}, c.fail(codeFailed, fmt.Sprintf("%q holds NUL", text))
+		}
+	}
+	// Less than a millisecond must not become 0, which is none.
+	ms := c.Timeout / time.Millisecond
+	if c.Timeout%time.Millisecond > 0 {
+		ms++
+	}
+	return execRequest{c.Args, c.Dir, int64(ms), c.StdoutFile}, nil
 }
 
 // execReply says how a command ended, and how much of the output that follows
@@ -136,10 +214,10 @@ func (c *Cmd) result(r execReply, output []byte) (stdout, stderr []byte, err err
 	}
 	stdout, stderr = output[:n:n], output[n:]
 	switch {
+	case r.Truncated:
+		err = c.fail(codeLimit, "it wrote more than it may, and was ended")
 	case r.Exit != 0:
 		err = &ExitError{status: r.Exit, Stderr: stderr}
-	case r.Truncated:
-		err = c.fail(codeLimit, "the output is cut off")
 	}
 	return stdout, stderr, err
 }

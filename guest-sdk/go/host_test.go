@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -77,28 +78,61 @@ func TestNativeHost(t *testing.T) {
 }
 
 func TestCommandMistakes(t *testing.T) {
-	broken := Command("git")
-	broken.Stdin = iotest.ErrReader(io.ErrUnexpectedEOF)
-	twice := Command("git")
-	twice.Stdout = io.Discard
-	elsewhere := Command("git")
-	elsewhere.Dir = "\xfe"
 	for _, tt := range []struct {
 		cmd  *Cmd
 		want string
 	}{
 		{&Cmd{}, "exec: no command"},
 		{Command("git", "\xff"), `exec "\xff": not UTF-8`},
-		{elsewhere, `exec "\xfe": not UTF-8`},
-		{broken, "exec git: read Stdin: unexpected EOF"},
-		{twice, "exec git: Stdout or Stderr is already set"},
+		{Command("/usr/bin/git", "a\x00b"), `exec git: "a\x00b" holds NUL`},
+		{&Cmd{Args: []string{"git"}, Dir: "\xfe"}, `exec "\xfe": not UTF-8`},
+		{&Cmd{Args: []string{"git"}, Dir: "\x00"}, `exec git: "\x00" holds NUL`},
+		{&Cmd{Args: []string{"git"}, StdoutFile: "/tmp/\xfe"}, `exec "/tmp/\xfe": not UTF-8`},
+		{&Cmd{Args: []string{"git"}, Timeout: -time.Second}, "exec git: Timeout is negative"},
+		{&Cmd{Args: []string{"git"}, Stdout: io.Discard, StdoutFile: "/tmp/log"}, "exec git: Stdout and StdoutFile are both set"},
+		{&Cmd{Args: []string{"git"}, Stdin: iotest.ErrReader(io.ErrUnexpectedEOF)}, "exec git: read Stdin: unexpected EOF"},
 	} {
-		if out, err := tt.cmd.CombinedOutput(); len(out) != 0 || err == nil || err.Error() != tt.want {
-			t.Errorf("%q, %v, want %s", out, err, tt.want)
+		if err := tt.cmd.Run(); err == nil || err.Error() != tt.want {
+			t.Errorf("%v, want %s", err, tt.want)
 		}
 	}
-	if _, err := twice.Output(); err == nil || err.Error() != "exec git: Stdout is already set" {
-		t.Errorf("Output: %v", err)
+	for _, tt := range []struct {
+		cmd              *Cmd
+		output, combined string
+	}{
+		{&Cmd{Args: []string{"git"}, Stdout: io.Discard}, "exec git: Stdout is already set", "exec git: Stdout or Stderr is already set"},
+		{&Cmd{Args: []string{"git"}, Stderr: io.Discard}, "exec git: there is no host to run commands: unsupported operation", "exec git: Stdout or Stderr is already set"},
+		{&Cmd{Args: []string{"git"}, StdoutFile: "/tmp/log"}, "exec git: StdoutFile is already set", "exec git: StdoutFile is already set"},
+	} {
+		if out, err := tt.cmd.Output(); len(out) != 0 || err == nil || err.Error() != tt.output {
+			t.Errorf("Output: %q, %v, want %s", out, err, tt.output)
+		}
+		if out, err := tt.cmd.CombinedOutput(); len(out) != 0 || err == nil || err.Error() != tt.combined {
+			t.Errorf("CombinedOutput: %q, %v, want %s", out, err, tt.combined)
+		}
+	}
+}
+
+// What is asked of the host has only what was set, and a short time does not
+// become none.
+func TestCommandRequest(t *testing.T) {
+	for _, tt := range []struct {
+		cmd  *Cmd
+		want string
+	}{
+		{Command("git", "log", ""), `{"op":"exec","argv":["git","log",""]}`},
+		{&Cmd{Args: []string{"make"}, Dir: "docs", Timeout: time.Minute, StdoutFile: "/tmp/log"}, `{"op":"exec","argv":["make"],"cwd":"docs","timeout_ms":60000,"stdout_to":"/tmp/log"}`},
+		{&Cmd{Args: []string{"make"}, Timeout: 1}, `{"op":"exec","argv":["make"],"timeout_ms":1}`},
+		{&Cmd{Args: []string{"make"}, Timeout: time.Millisecond + 1}, `{"op":"exec","argv":["make"],"timeout_ms":2}`},
+		{&Cmd{Args: []string{"make"}, Timeout: math.MaxInt64}, `{"op":"exec","argv":["make"],"timeout_ms":9223372036855}`},
+	} {
+		args, err := tt.cmd.request()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := encode(opExec, args, nil); err != nil || string(got) != tt.want {
+			t.Errorf("%s: %s, %v, want %s", tt.cmd, got, err, tt.want)
+		}
 	}
 }
 
@@ -113,8 +147,10 @@ func TestCommandResult(t *testing.T) {
 		{execReply{}, "", "", "", ""},
 		{execReply{StdoutBytes: 3, StderrBytes: 2}, "outer", "out", "er", ""},
 		{execReply{Exit: 2, StdoutBytes: 3, StderrBytes: 2}, "outer", "out", "er", "exit status 2"},
-		{execReply{Exit: 2, StdoutBytes: 3, StderrBytes: 2, Truncated: true}, "outer", "out", "er", "exit status 2"},
-		{execReply{StdoutBytes: 3, StderrBytes: 2, Truncated: true}, "outer", "out", "er", "exec make: the output is cut off"},
+		{execReply{Exit: 2, StdoutBytes: 3, StderrBytes: 2, Truncated: true}, "outer", "out", "er", "exec make: it wrote more than it may, and was ended"},
+		{execReply{Exit: 137, StdoutBytes: 5, Truncated: true}, "outer", "outer", "", "exec make: it wrote more than it may, and was ended"},
+		{execReply{Exit: 137, StdoutBytes: 3, StderrBytes: 2}, "outer", "out", "er", "exit status 137"},
+		{execReply{StderrBytes: 5}, "outer", "", "outer", ""},
 		{execReply{StdoutBytes: 6}, "outer", "", "", "exec make: the host's reply: 6 and 0 bytes of output in 5"},
 		{execReply{StdoutBytes: 3, StderrBytes: 1}, "outer", "", "", "exec make: the host's reply: 3 and 1 bytes of output in 5"},
 		{execReply{StdoutBytes: -1, StderrBytes: 6}, "outer", "", "", "exec make: the host's reply: -1 and 6 bytes of output in 5"},
