@@ -81,9 +81,9 @@ guests: ## build the agents of examples/ to build/guests; those in C where there
 		"$$cc" --target=wasm32-wasi -O2 -s "$$source" -o "$$wasm" || exit 1; \
 	done
 
-tools: ## install what some tests need and Go does not bring: a clang for agents in C, shells (on Debian, as root)
+tools: ## install what some tests need and Go does not bring: a clang for agents in C, shells, programs for agents to run (on Debian, as root)
 	apt-get update -qq
-	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32 zsh fish
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang lld wasi-libc libclang-rt-dev-wasm32 zsh fish git jq python3 gcc libc6-dev
 
 cross: ## build and vet for the other platforms
 	@for platform in linux/arm64 darwin/arm64 windows/amd64; do \
