@@ -75,7 +75,7 @@ func attackMain(args []string) int {
 // lateCanaryMain waits for the end of its input, and tries the fence.
 func lateCanaryMain() int {
 	_, _ = io.Copy(io.Discard, os.Stdin)
-	r, err := Canary(context.Background())
+	r, err := Canary(context.Background(), Full)
 	if err != nil {
 		fmt.Println(err)
 		return 1

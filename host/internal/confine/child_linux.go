@@ -100,7 +100,7 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	if err != nil {
 		return err
 	}
-	report := Report{Tier: "full", Limits: s.Limits}
+	report := Report{Tier: s.Tier, Limits: s.Limits}
 
 	unix.Umask(0o022)
 	if err := boundNamespaces(o.PidMax, &report); err != nil {

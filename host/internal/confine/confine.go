@@ -36,9 +36,23 @@ const MaxBinds = 4096 + 64
 // HOME, so that a command finds no settings there that another wrote.
 const Home = "/home"
 
+// Tier is how much of a fence there is.
+type Tier string
+
+const (
+	// Full is all of it: a view, namespaces, Landlock, seccomp. The zero Tier is Full.
+	Full Tier = "full"
+	// Landlock is for machines that let nobody make namespaces: Landlock and seccomp
+	// alone. There is no view: what is bound is seen at its real path, and of
+	// everything else it can be told that it exists.
+	Landlock Tier = "landlock"
+)
+
 // A Spec is one command and its fence. All of it is decided by the host: nothing
 // in here is a name that a guest chose and nobody judged.
 type Spec struct {
+	// Tier is the fence it runs in, that one and no other.
+	Tier Tier `json:"tier"`
 	// Program is what is executed, as an absolute path of the view.
 	Program string `json:"program"`
 	// Device and Inode, where Inode is not 0, are those of the file that was judged.
@@ -197,8 +211,7 @@ type Usage struct {
 // A Report is the fence that was in force. Everything in it was read back from
 // the kernel, in or of the process that became the command.
 type Report struct {
-	// Tier is "full": the only one there is.
-	Tier string `json:"tier"`
+	Tier Tier `json:"tier"`
 	// Kernel is its release.
 	Kernel string `json:"kernel"`
 	// Namespaces are the kinds that are not the host's.
@@ -273,8 +286,13 @@ func (s Spec) checked() (Spec, error) {
 	if s.Etc == nil {
 		s.Etc = Etc()
 	}
+	if s.Tier == "" {
+		s.Tier = Full
+	}
 	s.Limits = s.Limits.filled()
 	switch {
+	case s.Tier != Full && s.Tier != Landlock:
+		return s, fmt.Errorf("confine: there is no tier %q", s.Tier)
 	case len(s.Argv) == 0:
 		return s, errors.New("confine: no argv")
 	case len(s.Binds) > MaxBinds:

@@ -181,7 +181,7 @@ func TestReport(t *testing.T) {
 	if !slices.Equal(r.Namespaces, []string{"cgroup", "ipc", "mnt", "net", "pid", "user", "uts"}) {
 		t.Errorf("namespaces: %q", r.Namespaces)
 	}
-	if r.Tier != "full" || r.NoNewPrivileges != 1 || r.Seccomp != 2 || r.Capabilities != 0 || r.Landlock < leastLandlock {
+	if r.Tier != Full || r.NoNewPrivileges != 1 || r.Seccomp != 2 || r.Capabilities != 0 || r.Landlock < leastLandlock {
 		t.Errorf("got %+v", r)
 	}
 	if r.Processes == "" || r.Memory == "" || r.Limits.Processes <= 0 {

@@ -65,7 +65,7 @@ func Probe(ctx context.Context) []Mechanism {
 	row("landlock", try(ctx, 0, "landlock"), version, landlockRemedy)
 	row("seccomp", try(ctx, 0, "seccomp"), "", seccompRemedy)
 	row("openat2", tryOpenat2(), "", "use Linux 5.6 or later; in a container, one whose own filter permits openat2(2)")
-	r, err := Canary(ctx)
+	r, err := Canary(ctx, Full)
 	row("fence", err, "", "see the mechanisms that do not work")
 	if err != nil {
 		return all
@@ -162,10 +162,20 @@ func tryOpenat2() error {
 }
 
 // Canary puts this program in a fence and has it try to get out: to read a file it
-// was not given, to make a socket or a namespace, to write where it may not, to see a process. It
-// returns the report of that fence, or why one cannot be relied on; a
-// [*MissingError] says what this machine lacks.
-func Canary(ctx context.Context) (*Report, error) {
+// was not given, to make a socket or a namespace, to write where it may not, to see
+// a process. It returns the report of the best fence this machine has that is no
+// less than least, or why none can be relied on; a [*MissingError] says what this
+// machine lacks. A fence that stands and does not hold is an error, and no reason
+// to take a lesser one.
+func Canary(ctx context.Context, least Tier) (*Report, error) {
+	r, err := canaryIn(ctx, Full)
+	if missing := (*MissingError)(nil); least == Landlock && errors.As(err, &missing) {
+		return canaryIn(ctx, Landlock)
+	}
+	return r, err
+}
+
+func canaryIn(ctx context.Context, tier Tier) (*Report, error) {
 	own, err := findOwn()
 	if err != nil {
 		return nil, fmt.Errorf("confine: find this program: %w", err)
@@ -178,6 +188,7 @@ func Canary(ctx context.Context) (*Report, error) {
 	defer os.Remove(forbidden.Name())
 	forbidden.Close()
 	s := Spec{
+		Tier:    tier,
 		Program: own.path,
 		Device:  own.device,
 		Inode:   own.inode,

@@ -45,7 +45,7 @@ func TestNested(t *testing.T) {
 // TestNoChild is a program that forgot to hand over.
 func TestNoChild(t *testing.T) {
 	t.Setenv(envChild, "1")
-	if _, err := Canary(t.Context()); err != errNoChild {
+	if _, err := Canary(t.Context(), Full); err != errNoChild {
 		t.Errorf("got %v", err)
 	}
 }

@@ -57,6 +57,9 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	if os.Getenv(envChild) != "" {
 		return nil, errNoChild
 	}
+	if s.Tier == Landlock {
+		return nil, &MissingError{"landlock", "commands run in the whole fence or not at all", namespaceRemedy()}
+	}
 	if err := s.hides(); err != nil {
 		return nil, err
 	}

@@ -23,4 +23,4 @@ func Probe(context.Context) []Mechanism {
 }
 
 // Canary says that there is no fence here.
-func Canary(context.Context) (*Report, error) { return nil, errPlatform }
+func Canary(context.Context, Tier) (*Report, error) { return nil, errPlatform }

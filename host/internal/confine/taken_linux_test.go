@@ -84,7 +84,7 @@ func withoutMain(name, errno string) int {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&p))); errno != 0 {
 		return 2
 	}
-	_, err = Canary(context.Background())
+	_, err = Canary(context.Background(), Full)
 	var missing *MissingError
 	switch {
 	case err == nil:
