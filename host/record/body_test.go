@@ -17,6 +17,13 @@ func hashOf(s string) ledger.Hash { return ledger.Sum([]byte(s)) }
 
 func ptr[T any](v T) *T { return &v }
 
+func everyFence(tier string) Fence {
+	return Fence{
+		tier, "6.1.0", 1, []string{"user", "pid"}, 2, 3, 4, 5, "cgroup v2", "polled",
+		CommandLimits{1, 2, 3, 4, 5, 6, 7, 8, 9},
+	}
+}
+
 // everyBody holds each kind twice: with all members, and with as few as can be.
 func everyBody() []ledger.Body {
 	limits := Limits{1, 2, 3, 4, 5, 6, 7, 8}
@@ -42,6 +49,21 @@ func everyBody() []ledger.Body {
 		Op{Op: "stat", Via: "wasi", Decision: "hidden", Errno: "noent"},
 		Digest{7, "docs/a.md", hashOf("d"), 9, []Range{{1, 2}, {3, 4}}},
 		Digest{Of: 1, SHA256: hashOf("d")},
+		ExecStart{
+			Blob{hashOf("v"), 1},
+			"docs",
+			File{"pkg:x.py", hashOf("x"), 2},
+			&File{"/usr/bin/python3", hashOf("y"), 3},
+			Content{hashOf("i"), 4},
+			View{Blob{hashOf("l"), 5}, 6, 7},
+			everyFence("full"),
+		},
+		ExecStart{Fence: Fence{Namespaces: []string{}}, Program: File{Path: "/usr/bin/true"}},
+		ExecEnd{
+			9, "no", -1, 9, "time", &Blob{hashOf("o"), 1}, "tmp/o", &Blob{hashOf("e"), 2}, true,
+			&Usage{1, 2, 3, 4, 5}, ptr(everyFence("landlock")),
+		},
+		ExecEnd{Of: 9},
 		Stderr{Blob{hashOf("e"), 3}, true},
 		Stderr{},
 		TurnEnd{"ok", "c", "l", "m", ptr[int64](-1), &Blob{hashOf("r"), 1}, EvidenceHead{4, hashOf("e")}, []Publication{
@@ -104,8 +126,8 @@ func TestEveryKindReadsBackAsItWasWritten(t *testing.T) {
 			t.Errorf("seq %d: got %+v, want %+v", e.Seq, got, want)
 		}
 	}
-	if len(kinds) != 12 {
-		t.Errorf("got %d kinds, want all 12", len(kinds))
+	if len(kinds) != 14 {
+		t.Errorf("got %d kinds, want all 14", len(kinds))
 	}
 }
 
@@ -137,6 +159,16 @@ func TestDecodeIsStrict(t *testing.T) {
 		{"erased", `"why":"x","blob":"` + hash + `"`, "entry erased: members are not written as this format writes them"},
 		{"erased", `"blob":"` + strings.ToUpper(hash) + `","why":"x"`, `entry erased: digest "` + strings.ToUpper(hash) + `": want sha256: and 64 lower-case hexadecimal digits`},
 		{"erased", `"blob":"` + hash + `","why":"\u0041"`, "entry erased: members are not written as this format writes them"},
+		{"exec.end", `"of":1,"exit":0`, ""},
+		{"exec.end", `"of":1,"exit":0,"signal":0`, "entry exec.end: members are not written as this format writes them"},
+		{"exec.end", `"of":1,"exit":0,"failed":"x"`, "entry exec.end: members are not written as this format writes them"},
+		{"exec.end", `"of":1,"exit":0,"truncated":false`, "entry exec.end: members are not written as this format writes them"},
+		{"exec.end", `"of":1,"exit":0,"stdout":null`, "entry exec.end: members are not written as this format writes them"},
+		{"exec.end", `"of":1,"exit":0,"stdout":{"blob":"` + hash + `","size":1,"files":1}`, `entry exec.end: json: unknown field "files"`},
+		{"exec.end", `"of":1,"exit":0,"usage":{}`, "entry exec.end: members are not written as this format writes them"},
+		{"exec.end", `"of":-1,"exit":0`, "entry exec.end: json: cannot unmarshal number -1 into Go struct field ExecEnd.of of type uint64"},
+		{"exec.start", `"argv":{}`, "entry exec.start: members are not written as this format writes them"},
+		{"exec.start", `"argv":"git"`, "entry exec.start: json: cannot unmarshal string into Go struct field ExecStart.argv of type record.Blob"},
 		{"exec.begin", `"a":1`, "entry exec.begin: this version does not know the kind"},
 	} {
 		_, err := Decode(bodyLine(c.kind, c.own))
@@ -160,13 +192,18 @@ func TestDecodeRefusesAnotherKind(t *testing.T) {
 	}
 }
 
-func TestAnOpIsAppendedWithoutAllocating(t *testing.T) {
+func TestWhatGuestsCauseIsAppendedWithoutAllocating(t *testing.T) {
 	b := newBuilder(t, t.TempDir())
 	op := &Op{
 		Op: OpOpen, Via: ViaWASI, Path: "docs/a.md", Flags: "read", Decision: Granted, Rule: "docs/**",
 		Errno: ErrnoSuccess, Size: ptr[int64](5), SHA256: ptr(hashOf("alpha")),
 	}
-	if n := testing.AllocsPerRun(200, func() { b.append(b.exec, 1, op) }); n != 0 {
-		t.Errorf("got %v allocations, want 0", n)
+	digest := &Digest{Of: 7, Path: "tmp/x", SHA256: hashOf("x"), Size: 1}
+	end := &ExecEnd{Of: 7, Stdout: &Blob{hashOf("o"), 1}, Stderr: &Blob{hashOf("e"), 2}, Usage: &Usage{}, Fence: ptr(everyFence("full"))}
+	start := &ExecStart{Argv: Blob{hashOf("v"), 1}, Interpreter: &File{"/bin/sh", hashOf("s"), 3}, Fence: everyFence("full")}
+	for _, body := range []ledger.Body{op, digest, end, start} {
+		if n := testing.AllocsPerRun(200, func() { b.append(b.exec, 1, body) }); n != 0 {
+			t.Errorf("%s: got %v allocations, want 0", body.Kind(), n)
+		}
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // collect gives entries to a Collector, as pointers where the host does.
-func collect(t *testing.T, entries []ledger.Entry) *Collector {
+func collect(t testing.TB, entries []ledger.Entry) *Collector {
 	t.Helper()
 	c := &Collector{}
 	for _, e := range entries {
@@ -24,6 +24,10 @@ func collect(t *testing.T, entries []ledger.Entry) *Collector {
 			body = &b
 		case Digest:
 			body = &b
+		case ExecStart:
+			body = &b
+		case ExecEnd:
+			body = &b
 		}
 		c.Add(e, body)
 	}
@@ -32,7 +36,7 @@ func collect(t *testing.T, entries []ledger.Entry) *Collector {
 
 // sameCollected holds that a Collector computes what the entries say, in the same
 // bytes.
-func sameCollected(t *testing.T, entries []ledger.Entry, want TurnEvidence) {
+func sameCollected(t testing.TB, entries []ledger.Entry, want TurnEvidence) {
 	t.Helper()
 	last := entries[len(entries)-1]
 	got, ok := collect(t, entries).Evidence(ledger.Head{Size: last.Seq + 1, Hash: last.Hash})

@@ -1,6 +1,29 @@
 package record
 
-import "github.com/agenthost/agenthost/ledger"
+import (
+	"slices"
+
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Tiers of the fence, and what a turn has that ran no command.
+const (
+	FenceFull     = "full"
+	FenceLandlock = "landlock" // without namespaces
+	FenceNone     = "none"
+)
+
+// tiers are those a command can run in, the weakest first.
+var tiers = []string{FenceLandlock, FenceFull}
+
+// WeakerFence returns the weaker of two tiers. [FenceNone] is no fence, and no
+// command that one would have held: the other counts.
+func WeakerFence(a, b string) string {
+	if a == FenceNone || b != FenceNone && slices.Index(tiers, b) < slices.Index(tiers, a) {
+		return b
+	}
+	return a
+}
 
 // Content is bytes that are not kept, as a digest and a size.
 type Content struct {
@@ -17,7 +40,7 @@ func (c Content) appendMembers(m *ledger.Members) {
 // from the kernel. In exec.start it is that of the canary, which ran first, with
 // the limits the command is to have; in exec.end it is the command's own.
 type Fence struct {
-	Tier            string        `json:"tier"` // full, or landlock: without namespaces
+	Tier            string        `json:"tier"`
 	Kernel          string        `json:"kernel"`
 	Landlock        int64         `json:"landlock"` // version of its interface
 	Namespaces      []string      `json:"namespaces"`
@@ -71,7 +94,9 @@ func (l CommandLimits) appendMembers(m *ledger.Members) {
 }
 
 // View is what a command could see of the workspace and of the session's output:
-// a blob that lists each file with its digest, and what they come to.
+// a blob that lists each file with its digest, as [AppendSeen] writes it, sorted
+// by the bytes of the names, and what they come to. What of it the command read is
+// not known, so no evidence calls it read.
 type View struct {
 	Blob
 	Files int64 `json:"files"`

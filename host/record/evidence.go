@@ -23,13 +23,30 @@ import (
 //     succeeded, and an open or write that kept what was there before. Files of
 //     packages are not listed: the session's package is named by one digest for
 //     all of them, and each op has its own. What the turn staged itself, and
-//     tmp/, is not listed either: it came from nowhere else.
+//     tmp/, is not listed either: it came from nowhere else. Nor is what a
+//     command could see: nobody knows what it read. The view of its exec.start
+//     is all that it can have been.
 //   - undeclared_reads are those by a grant whose path is no input.
 //   - realized_writes are the staged files with a digest, by final name;
-//     discarded are those of them beneath tmp/. A staged file that was deleted
-//     is neither.
+//     discarded are those of them beneath tmp/. A staged file that was deleted,
+//     by the guest or by a command, is neither: of a file beneath tmp/ or the
+//     session's output only a digest that stands behind the last command counts.
+//   - external_calls are the commands that were started, by exec.start; fence is
+//     the weakest that held one of them, "none" without any.
 //   - hidden counts the operations on each name that was hidden.
 //   - violations are the operations that were refused, in the order of refusal.
+//
+// A command makes, changes and removes files beneath tmp/ and the session's
+// output, and only the digests of what is there in the end tell of it. Until one
+// does, a name of the session's output can hold what the turn staged, or what an
+// earlier turn published. What the guest reads of it is listed, unless an entry
+// shows that it was staged: a digest whose operation or command comes before the
+// read, or that the guest deletes, renames or goes on writing it before the next
+// command ends.
+//
+// Commands do not overlap. One that was started must have been granted by an op
+// in front, and has one exec.end, or none: then the host failed, or a crash took
+// the turn.
 //
 // Lists without another order are sorted by the bytes of the path, and then in
 // order of appearance.
@@ -87,14 +104,24 @@ type turn struct {
 	out    TurnEvidence
 	inputs map[string]bool
 	reads  []read
-	named  []named          // by seq, from the one after turn.begin: what a digest can be of
-	staged map[string]*File // by present name; nil until the digest is known
+	named  []named               // by seq, from the one after turn.begin: what a digest can be of
+	staged map[string]stagedFile // by present name
 	hidden map[string]int64
+	commands
 }
 
 type read struct {
 	file       File
 	undeclared bool
+	own        bool // it turned out to be of what the turn staged
+}
+
+// A stagedFile is known by the entries of that seq.
+type stagedFile struct {
+	since uint64 // the last one that shows that it is there
+	seen  uint64 // the digest of its content, 0 if there is none yet
+	sum   ledger.Hash
+	size  int64
 }
 
 // named is an operation that a digest can be of. The zero value is an entry that
@@ -106,9 +133,10 @@ type named struct {
 
 // What a named file is.
 const (
-	notNamed int32 = iota
-	staged         // a file that the turn made
-	unlisted       // one whose reading is not listed
+	notNamed  int32 = iota
+	staged          // a file that the turn made
+	byCommand       // any that a command made: the digest names it
+	unlisted        // one whose reading is not listed
 	listed
 )
 
@@ -148,6 +176,14 @@ func (t *turn) add(e ledger.Entry, body ledger.Body) error {
 		return t.digest(b)
 	case *Digest:
 		return t.digest(*b)
+	case ExecStart:
+		return t.start(&b)
+	case *ExecStart:
+		return t.start(b)
+	case ExecEnd:
+		return t.end(&b)
+	case *ExecEnd:
+		return t.end(b)
 	}
 	return nil
 }
@@ -164,15 +200,16 @@ func (t *turn) begin(e ledger.Entry, b TurnBegin) {
 			DeclaredWrites: b.Outputs,
 			Granted:        b.Granted,
 			Withheld:       b.Withheld,
-			Fence:          "none",
+			Fence:          FenceNone,
 			From:           e.Seq,
 			To:             e.Seq,
 			Head:           e.Hash,
 		},
 		inputs: map[string]bool{},
-		staged: map[string]*File{},
+		staged: map[string]stagedFile{},
 		hidden: map[string]int64{},
 	}
+	t.output = "output/" + e.Session + "/"
 	for _, f := range b.Inputs {
 		t.inputs[f.Path] = true
 	}
@@ -204,34 +241,47 @@ func (t *turn) done(o *Op) {
 	switch o.Op {
 	case OpOpen, OpWrite:
 		stages := o.Op == OpWrite || o.writes()
-		_, own := t.staged[o.Path]
 		if !stages || o.SHA256 != nil && !o.has("trunc") {
-			t.read(o, own)
+			t.read(o)
 		}
 		if stages {
-			t.name(o.Path, staged)
-			if !own {
-				t.staged[o.Path] = nil
+			if o.SHA256 == nil && !o.has("trunc") && !o.has("excl") {
+				t.wasStaged(o.Path) // of another file it would have kept the content
 			}
+			t.name(o.Path, staged)
+			t.stands(o.Path)
 		}
 	case OpRead, OpHash:
 		if o.Path != "" {
-			_, own := t.staged[o.Path]
-			t.read(o, own)
+			t.read(o)
 		}
 	case OpDelete:
+		t.wasStaged(o.Path)
 		delete(t.staged, o.Path)
 	case OpRename:
-		if f, ok := t.staged[o.Path]; ok {
+		f, ok := t.staged[o.Path]
+		if ok || t.ended > 0 && t.commandWrites(o.Path) {
+			t.wasStaged(o.Path)
 			delete(t.staged, o.Path)
 			t.staged[o.To] = f
+			t.stands(o.To)
 			t.name(o.To, staged)
 		}
+	case OpExec:
+		t.granted = true
 	}
 }
 
-func (t *turn) read(o *Op, own bool) {
-	if own || inScratch(o.Path) {
+// stands says that the entry that was added last shows a staged file under a
+// name.
+func (t *turn) stands(name string) {
+	f := t.staged[name]
+	f.since = t.out.To
+	t.staged[name] = f
+}
+
+func (t *turn) read(o *Op) {
+	if t.owns(o.Path) || inScratch(o.Path) {
 		t.name(o.Path, unlisted)
 		return
 	}
@@ -242,6 +292,7 @@ func (t *turn) read(o *Op, own bool) {
 	if o.Size != nil {
 		r.file.Size = *o.Size
 	}
+	t.doubt(o.Path)
 	t.name(o.Path, listed+int32(len(t.reads))) //nolint:gosec // entries are counted in millions
 	t.reads = append(t.reads, r)
 }
@@ -257,12 +308,21 @@ func (t *turn) digest(d Digest) error {
 	if of.as == notNamed {
 		return fmt.Errorf("digest of seq %d, which did not open, read, write or rename a file of this turn", d.Of)
 	}
-	if d.Path != "" && d.Path != of.path {
+	path := of.path
+	switch {
+	case of.as == byCommand && d.Path == "":
+		return fmt.Errorf("digest of seq %d, which is the end of a command, names no file", d.Of)
+	case of.as == byCommand && !t.commandWrites(d.Path):
+		return fmt.Errorf("digest of %s by seq %d, which is the end of a command: it writes beneath tmp/ and %s only", d.Path, d.Of, t.output)
+	case of.as == byCommand:
+		path = d.Path
+	case d.Path != "" && d.Path != of.path:
 		return fmt.Errorf("digest of %s by seq %d, which is about %s", d.Path, d.Of, of.path)
 	}
 	switch {
-	case of.as == staged:
-		t.staged[of.path] = &File{SHA256: d.SHA256, Size: d.Size}
+	case of.as == staged || of.as == byCommand:
+		t.staged[path] = stagedFile{t.out.To, t.out.To, d.SHA256, d.Size}
+		t.wasOwn(path, d.Of)
 	case of.as >= listed:
 		f := &t.reads[of.as-listed].file
 		f.SHA256, f.Size = d.SHA256, d.Size
@@ -277,11 +337,11 @@ func (t *turn) evidence() TurnEvidence {
 	t.sumReads(&out)
 	for name, f := range t.staged {
 		switch {
-		case f == nil:
+		case f.seen == 0, f.seen < t.ended && t.commandWrites(name):
 		case inScratch(name):
-			out.Discarded = append(out.Discarded, File{name, f.SHA256, f.Size})
+			out.Discarded = append(out.Discarded, File{name, f.sum, f.size})
 		default:
-			out.RealizedWrites = append(out.RealizedWrites, File{name, f.SHA256, f.Size})
+			out.RealizedWrites = append(out.RealizedWrites, File{name, f.sum, f.size})
 		}
 	}
 	slices.SortFunc(out.RealizedWrites, byPath)
@@ -295,7 +355,7 @@ func (t *turn) evidence() TurnEvidence {
 // sumReads lists the reads by path, and equal ones of a path once, in the order
 // in which they came.
 func (t *turn) sumReads(out *TurnEvidence) {
-	reads := slices.Clone(t.reads)
+	reads := slices.DeleteFunc(slices.Clone(t.reads), func(r read) bool { return r.own })
 	slices.SortStableFunc(reads, func(a, b read) int { return cmp.Compare(a.file.Path, b.file.Path) })
 	for len(reads) > 0 {
 		path, n := reads[0].file.Path, 1

@@ -261,40 +261,54 @@ func TestEvidenceRefuses(t *testing.T) {
 	}
 }
 
-// Whatever the entries say, evidence is computed or refused, can be encoded,
-// and reads back as it was.
+// Whatever the entries say, evidence is computed or refused, by a Collector too,
+// can be encoded, and reads back as it was.
 func FuzzEvidence(f *testing.F) {
 	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
 	f.Add([]byte("a rename, a digest and a deletion"))
+	f.Add([]byte{5, 0, 0, 0, 6, 0, 0, 0, 1, 3, 0, 16, 4, 3, 0, 18, 3, 2, 3, 0})
 	ops := []string{OpOpen, OpRead, OpWrite, OpDelete, OpRename, OpMkdir, OpHash, OpPublish}
-	paths := []string{"a", "a/b", "tmp/x", "tmp/x/y", "pkg:a", "", "é\n"}
+	paths := []string{"a", "a/b", "tmp/x", ownOutput + "x", "tmp/x/y", "pkg:a", "", "é\n"}
 	flags := []string{"read", "write", "read,write,create", "trunc", ""}
 	decisions := []string{Granted, Own, InPkg, Hidden, Violated, Granted, Own, "?"}
+	tiers := []string{FenceFull, FenceLandlock, FenceFull, ""}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var entries []ledger.Entry
-		add := func(body ledger.Body) {
-			own, err := ledger.Encode(body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			e := bodyLine(body.Kind(), string(own[1:len(own)-1]))
-			e.Seq, e.Turn = uint64(len(entries)), 1
-			entries = append(entries, e)
-		}
-		add(TurnBegin{Inputs: []File{fileOf("a", "1")}})
+		book := newBook(t)
 		for i := 0; i+3 < len(data) && i < 400; i += 4 {
 			c := func(n int, list []string) string { return list[int(data[i+n])%len(list)] }
-			if data[i]%5 == 4 {
-				add(Digest{Of: uint64(data[i+1]), SHA256: hashOf(string(data[i+2 : i+3])), Size: 1})
+			switch data[i] % 8 {
+			case 4:
+				d := Digest{Of: uint64(data[i+1]), SHA256: hashOf(string(data[i+2 : i+3])), Size: 1}
+				if data[i+3]&16 != 0 {
+					d.Path = c(3, paths)
+				}
+				book.add(d)
+				continue
+			case 5:
+				s := started(c(1, tiers))
+				if data[i+2]&1 == 0 {
+					book.add(Op{Op: OpExec, Decision: Granted, Errno: ErrnoSuccess})
+				}
+				book.add(s)
+				continue
+			case 6:
+				e := ExecEnd{Of: uint64(len(book.entries) - 1)}
+				if data[i+1]&1 != 0 {
+					e.Of = uint64(data[i+2])
+				}
+				if data[i+3]&3 == 3 {
+					e.Failed = "no"
+				}
+				book.add(e)
 				continue
 			}
 			o := Op{Op: c(0, ops), Path: c(1, paths), To: c(2, paths), Flags: c(2, flags), Decision: c(3, decisions), Errno: ErrnoSuccess}
 			if data[i+3]&16 != 0 {
 				o.SHA256 = ptr(hashOf(c(3, paths)))
 			}
-			add(o)
+			book.add(o)
 		}
-		e, err := Evidence(slices.Values(entries))
+		e, err := book.evidence()
 		if err != nil {
 			return
 		}

@@ -213,6 +213,76 @@ func (b *builder) good() {
 	b.close()
 }
 
+// commands writes a session that runs commands: in turn 1 one that makes what is
+// published and, in a weaker fence, a script that is ended for its time; in turn 2
+// one that never ran; in turn 3 one in which a crash came.
+func (b *builder) commands() {
+	b.open()
+	const out = "output/" + sid + "/"
+	var list []byte
+	for _, f := range []File{fileOf("docs/\x1b[2J", ""), fileOf("docs/a b.md", "beta"), fileOf("docs/a.md", "alpha")} {
+		list = AppendSeen(list, f)
+	}
+	start := func(argv string, s ExecStart) uint64 {
+		s.Argv, s.View = b.blob(argv), View{b.blob(string(list)), 3, 9}
+		return b.append(b.exec, b.turn, s).Seq
+	}
+	end := func(e ExecEnd, stdout, stderr string) uint64 {
+		if stdout != "" {
+			e.Stdout = ptr(b.blob(stdout))
+		}
+		e.Stderr = ptr(b.blob(stderr))
+		return b.append(b.exec, b.turn, e).Seq
+	}
+	grant := Op{Op: OpExec, Via: ViaABI, Path: "git log", Decision: Granted, Rule: "git log"}
+
+	b.begin(fileOf("docs/a.md", "alpha"))
+	staged := b.op(Op{Op: OpOpen, Path: out + "report.md", Flags: "write,create,trunc", Decision: Own})
+	b.op(Op{Op: OpOpen, Path: out + "gone.md", Flags: "write,create,trunc", Decision: Own})
+	b.op(grant)
+	full := fenceOf(FenceFull)
+	s := started(FenceFull)
+	s.Dir, s.Stdin = "docs", Content{hashOf("in"), 2}
+	first := end(ExecEnd{Of: start(`["git","log"]`, s), Usage: &Usage{12_000_000, 9_000_000, 3 << 20, 2, 21}, Fence: &full}, "commit 1\n", "hint: none\n")
+	b.op(Op{Op: OpOpen, Path: out + "log.txt", Flags: "read", Decision: Own, Size: ptr[int64](9), SHA256: ptr(hashOf("commit 1\n"))})
+	weak := fenceOf(FenceLandlock)
+	grant.Path, grant.Rule = `["sh","pkg:x.sh","a b"]`, `["sh","pkg:x.sh","*"]`
+	b.op(grant)
+	s = started(FenceLandlock)
+	s.Program, s.Interpreter = fileOf("pkg:x.sh", "#!/bin/sh\n"), ptr(fileOf("/bin/sh", "sh"))
+	second := end(ExecEnd{
+		Of: start(`["sh","pkg:x.sh","a b"]`, s), Exit: -1, Signal: 9, Killed: "time", StdoutTo: "tmp/o", Truncated: true,
+		Usage: &Usage{60_000_000_000, 1_000_000_000, 5 << 20, 3, 16 << 20}, Fence: &weak,
+	}, "", "")
+	b.made(first, out+"log.txt", "commit 1\n")
+	b.digest(staged, "the report")
+	b.made(second, "tmp/o", "y\ny\n")
+	result := b.blob("done\n")
+	b.end(TurnEnd{
+		Status: StatusOK, Exit: ptr[int64](0), Result: &result, Fuel: 123456, MemoryBytes: 1 << 20, WallNS: 61e9,
+		Publish: []Publication{
+			{out + "log.txt", "log", hashOf("commit 1\n"), 9, nil, false},
+			{out + "report.md", "report", hashOf("the report"), 10, nil, false},
+		},
+	})
+
+	b.begin()
+	grant.Path, grant.Rule = "pkg:tool", "pkg:tool"
+	b.op(grant)
+	s = started(FenceFull)
+	s.Program = fileOf("pkg:tool", "not a program")
+	b.append(b.exec, b.turn, ExecEnd{Of: start(`["pkg:tool"]`, s), Failed: "exec format error"})
+	b.end(TurnEnd{Status: StatusError, Code: CodeExit, Exit: ptr[int64](1)})
+
+	b.begin()
+	grant.Path, grant.Rule = "git log", "git log"
+	b.op(grant)
+	start(`["git","log"]`, started(FenceFull))
+	b.append(b.exec, 0, SessionResume{})
+	b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
+	b.close()
+}
+
 // lines gives the lines of one of the session's files, each with its newline.
 func (b *builder) lines(name string) []string {
 	b.t.Helper()

@@ -2,6 +2,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +47,9 @@ type Turn struct {
 // chains; that every entry can be decoded and stands where it may; that the
 // evidence of each turn is what its entries say, and what turn.end names; that
 // each violation was written at once; that what was published was written; that
-// each blob is there and matches, unless it was erased.
+// each command was granted, and ended unless the host failed; that each blob is
+// there and matches, unless it was erased, and a command's words and view are what
+// its entry says.
 //
 // The error is an [*ledger.IntegrityError] that names the first bad line, or
 // one of the file system. A torn tail and an unfinished turn are reported, not
@@ -175,6 +178,10 @@ func (s *session) exec(e ledger.Entry) error {
 			err = s.blob(e, b.Args.Blob, b.Args.Size)
 		}
 		return err
+	case ExecStart:
+		return s.start(e, b)
+	case ExecEnd:
+		return s.ran(e, b)
 	case Stderr:
 		return s.blob(e, b.Blob.Blob, b.Size)
 	case TurnEnd:
@@ -192,7 +199,7 @@ func (s *session) exec(e ledger.Entry) error {
 
 // end checks turn.end and the evidence that it commits.
 func (s *session) end(e ledger.Entry, end TurnEnd) error {
-	if err := end.check(); err != nil {
+	if err := cmp.Or(end.check(), s.turn.unended(end)); err != nil {
 		return s.bad(ExecFile, e, "%w", err)
 	}
 	if end.Result != nil {
@@ -359,6 +366,12 @@ func difference(got, want []byte) string {
 // blob checks a blob that e names. A missing one is kept until it is known
 // whether it was erased. Size -1 is not checked.
 func (s *session) blob(e ledger.Entry, h ledger.Hash, size int64) error {
+	_, err := s.content(e, h, size)
+	return err
+}
+
+// content is blob for who looks into it: nil if it is missing.
+func (s *session) content(e ledger.Entry, h ledger.Hash, size int64) ([]byte, error) {
 	content, err := ledger.GetBlob(filepath.Join(s.dir, BlobFolder), h)
 	var bad *ledger.IntegrityError
 	switch {
@@ -367,15 +380,15 @@ func (s *session) blob(e ledger.Entry, h ledger.Hash, size int64) error {
 			errors.As(s.bad(ExecFile, e, "blob %v is missing and was not erased", h), &bad)
 			s.missing[h] = bad
 		}
-		return nil
+		return nil, nil
 	case errors.As(err, &bad):
-		return s.bad(ExecFile, e, "blob %v: its content does not match: it was changed after it was written", h)
+		return nil, s.bad(ExecFile, e, "blob %v: its content does not match: it was changed after it was written", h)
 	case err != nil:
-		return err
+		return nil, err
 	case size >= 0 && int64(len(content)) != size:
-		return s.bad(ExecFile, e, "blob %v has %d bytes, want %d", h, len(content), size)
+		return nil, s.bad(ExecFile, e, "blob %v has %d bytes, want %d", h, len(content), size)
 	}
-	return nil
+	return content, nil
 }
 
 func (s *session) bad(file string, e ledger.Entry, format string, args ...any) error {

@@ -2,8 +2,6 @@ package record
 
 import (
 	"errors"
-	"flag"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -12,64 +10,6 @@ import (
 
 	"github.com/agenthost/agenthost/ledger"
 )
-
-var update = flag.Bool("update", false, "write the golden ledgers anew")
-
-const golden = "../../testdata/ledgers/good"
-
-func TestGoldenSession(t *testing.T) {
-	dir := t.TempDir()
-	if *update {
-		dir = golden
-		if err := os.RemoveAll(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	newBuilder(t, dir).good()
-	want := files(t, golden)
-	got := files(t, dir)
-	if len(got) != 11 {
-		t.Errorf("got %d files, want 11", len(got))
-	}
-	for name := range want {
-		if got[name] != want[name] {
-			t.Errorf("%s is not what it was; run the test with -update and look at the difference", name)
-		}
-		delete(got, name)
-	}
-	for name := range got {
-		t.Errorf("%s is new", name)
-	}
-
-	report, err := VerifySession(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if report.Session != sid || !report.Closed || report.Unfinished != 0 || report.Exec.Entries != 31 || report.Evidence.Entries != 5 || report.Superseded != 0 {
-		t.Errorf("got %+v", report)
-	}
-	turns := []Turn{{1, "ok", "", 1, 19}, {2, "blocked", "violation", 20, 24}, {3, "aborted", "crash", 25, 29}}
-	if !reflect.DeepEqual(report.Turns, turns) {
-		t.Errorf("got %+v, want %+v", report.Turns, turns)
-	}
-}
-
-func files(t *testing.T, dir string) map[string]string {
-	t.Helper()
-	out := map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := os.ReadFile(path)
-		out[strings.TrimPrefix(path, dir)] = string(b)
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
 
 // Each session is wrong in one way; its chains are right. The text is what
 // follows the file's name and place.
@@ -438,20 +378,28 @@ func heads(lines []string) []string {
 // A line that is replaced by anything, in a chain that is right again, gives a
 // report or an error that names a line.
 func FuzzVerifySession(f *testing.F) {
-	b := newBuilder(f, f.TempDir())
-	b.good()
-	lines := map[string][]string{ExecFile: heads(b.lines(ExecFile)), EvidenceFile: heads(b.lines(EvidenceFile))}
-	for name, all := range lines {
-		for i, head := range all {
-			f.Add(name == ExecFile, uint8(i), head)
-			f.Add(name == ExecFile, uint8(i), all[(i+1)%len(all)])
+	var (
+		written []map[string][]string
+		dirs    []string
+	)
+	for _, g := range goldens {
+		b := newBuilder(f, f.TempDir())
+		g.write(b)
+		lines := map[string][]string{ExecFile: heads(b.lines(ExecFile)), EvidenceFile: heads(b.lines(EvidenceFile))}
+		for name, all := range lines {
+			for i, head := range all {
+				f.Add(uint8(len(written)), name == ExecFile, uint8(i), head)
+				f.Add(uint8(len(written)), name == ExecFile, uint8(i), all[(i+1)%len(all)])
+			}
 		}
+		dir := f.TempDir()
+		if err := os.Symlink(filepath.Join(b.dir, BlobFolder), filepath.Join(dir, BlobFolder)); err != nil {
+			f.Fatal(err)
+		}
+		written, dirs = append(written, lines), append(dirs, dir)
 	}
-	dir := f.TempDir()
-	if err := os.Symlink(filepath.Join(b.dir, BlobFolder), filepath.Join(dir, BlobFolder)); err != nil {
-		f.Fatal(err)
-	}
-	f.Fuzz(func(t *testing.T, inExec bool, line uint8, head string) {
+	f.Fuzz(func(t *testing.T, session uint8, inExec bool, line uint8, head string) {
+		lines, dir := written[int(session)%len(written)], dirs[int(session)%len(dirs)]
 		changed := EvidenceFile
 		if inExec {
 			changed = ExecFile
