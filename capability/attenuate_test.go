@@ -376,8 +376,11 @@ func judge(t *testing.T, e, narrow *Enforcer, op Op, name string) {
 		if err != nil {
 			rule = err.(*Violation).Rule
 		}
-		if refused := strings.HasPrefix(rule, "forbidden ") || strings.HasPrefix(rule, "reserved ") || strings.HasPrefix(rule, "withheld "); refused && !narrow.CanForbidBeneath(folder) {
+		if strings.HasPrefix(rule, "forbidden ") && !narrow.ForbidsBeneath(folder) {
 			t.Fatalf("%s %q is %s, but nothing beneath %q could be\n%v", op, name, rule, folder, written(narrow))
+		}
+		if (strings.HasPrefix(rule, "reserved ") || strings.HasPrefix(rule, "no grant ")) && narrow.GrantsBeneath(op, folder) {
+			t.Fatalf("%s %q is %s, but all beneath %q is granted\n%v", op, name, rule, folder, written(narrow))
 		}
 	}
 	if err != nil {

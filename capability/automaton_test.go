@@ -343,7 +343,8 @@ func TestAutomatonAllocations(t *testing.T) {
 			if n := testing.AllocsPerRun(5, func() {
 				e.Reaches(Read, name)
 				e.Forbids(name)
-				e.CanForbidBeneath(name)
+				e.ForbidsBeneath(name)
+				e.GrantsBeneath(Read, name)
 				e.Wants(name)
 				e.Cost(name)
 			}); n != 0 {

@@ -164,16 +164,27 @@ func (e *Enforcer) HasForbidden() bool {
 	return false
 }
 
-// CanForbidBeneath says whether folder, or some name beneath it, could be
-// forbidden, withheld or reserved. Where it is false, and the folder's names are
-// all granted by a pattern such as folder/**, the folder may be given as a whole.
-// It is true of what is no canonical name.
-func (e *Enforcer) CanForbidBeneath(folder string) bool {
-	if folder != "." && nameFault(folder) != "" || reservedBeneath(folder, e.session) {
+// ForbidsBeneath says whether a forbidden pattern of any layer matches folder, or
+// some name beneath it. Grants do not matter, nor what is withheld or reserved. It
+// is true of what is no canonical name.
+func (e *Enforcer) ForbidsBeneath(folder string) bool {
+	if folder != "." && nameFault(folder) != "" {
 		return true
 	}
 	here, beneath := e.names.around(folder, e.session)
-	return here.forbidden != 0 || here.withheld != 0 || beneath.narrowsMore
+	return here.forbidden != 0 || beneath.forbidsMore
+}
+
+// GrantsBeneath says whether op, Read or Write, is granted on all names beneath
+// folder that are neither forbidden nor withheld: none is reserved, and each layer
+// has a pattern such as folder/**. It may be false where only several patterns
+// together grant them all. It is false of what is no canonical name.
+func (e *Enforcer) GrantsBeneath(op Op, folder string) bool {
+	if e.closed() || folder != "." && nameFault(folder) != "" || reservedBeneath(op, folder, e.session) {
+		return false
+	}
+	_, beneath := e.names.around(folder, e.session)
+	return op == Read && beneath.readsAll || op == Write && beneath.writesAll
 }
 
 // Wants returns the first grant of the manifest that reaches folder, or a name

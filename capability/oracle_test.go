@@ -212,18 +212,30 @@ func (o oracle) visible(op Op, folder string) bool {
 	return self || some
 }
 
-func (o oracle) canForbidBeneath(folder string) bool {
-	if folder != "." && nameFault(folder) != "" || reservedBeneath(folder, o.session) {
+func (o oracle) forbidsBeneath(folder string) bool {
+	if folder != "." && nameFault(folder) != "" {
 		return true
 	}
 	for _, l := range o.layers {
-		for _, r := range slices.Concat(l.forbidden, l.withheld) {
+		for _, r := range l.forbidden {
 			if some, _ := r.m.beneath(folder); some || folder != "." && r.m.match(folder) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+func (o oracle) grantsBeneath(op Op, folder string) bool {
+	if o.closed() || op == Execute || folder != "." && nameFault(folder) != "" || reservedBeneath(op, folder, o.session) {
+		return false
+	}
+	for _, l := range o.layers {
+		if !slices.ContainsFunc(l.granting(op), func(r oracleRule) bool { _, all := r.m.beneath(folder); return all }) {
+			return false
+		}
+	}
+	return true
 }
 
 func (o oracle) wants(folder string) Grant {
@@ -253,6 +265,9 @@ func agreesWithOracle(t *testing.T, e *Enforcer, o oracle, name string) {
 			if got, want := e.Reaches(op, folder), o.visible(op, folder); got != want {
 				t.Fatalf("reaches(%s, %q): got %v, the simulation says %v\n%v", op, folder, got, want, written(e))
 			}
+			if got, want := e.GrantsBeneath(op, folder), o.grantsBeneath(op, folder); got != want {
+				t.Fatalf("grants %s beneath %q: got %v, the simulation says %v\n%v", op, folder, got, want, written(e))
+			}
 		}
 		want := ""
 		if nameFault(folder) == "" {
@@ -261,8 +276,8 @@ func agreesWithOracle(t *testing.T, e *Enforcer, o oracle, name string) {
 		if got, _ := e.Forbids(folder); got != want {
 			t.Fatalf("forbids(%q): got %q, the simulation says %q\n%v", folder, got, want, written(e))
 		}
-		if got, want := e.CanForbidBeneath(folder), o.canForbidBeneath(folder); got != want {
-			t.Fatalf("can forbid beneath %q: got %v, the simulation says %v\n%v", folder, got, want, written(e))
+		if got, want := e.ForbidsBeneath(folder), o.forbidsBeneath(folder); got != want {
+			t.Fatalf("forbids beneath %q: got %v, the simulation says %v\n%v", folder, got, want, written(e))
 		}
 		if got, _ := e.Wants(folder); got != o.wants(folder) {
 			t.Fatalf("wants %q: got %v, the simulation says %v\n%v", folder, got, o.wants(folder), written(e))

@@ -82,20 +82,59 @@ func TestForbids(t *testing.T) {
 	}
 }
 
-func TestCanForbidBeneath(t *testing.T) {
-	forbids := mustNew(t, Grants{Forbidden: []string{"docs/private/**", "a/*/key", "b/c"}}).Bind(own)
-	withholds := mustAttenuate(t, mustNew(t, Grants{}), operators()).Bind(own)
+func TestForbidsBeneath(t *testing.T) {
+	forbids := mustNew(t, Grants{Forbidden: []string{"docs/private/**", "a/*/key", "b/c", "out/x/*.key"}}).Bind(own)
 	for _, c := range []struct {
 		e       *Enforcer
 		yes, no string
 	}{
-		{forbids, ". docs docs/private docs/private/x a a/x b b/c planes output output/" + other + " control tmp planes/x .. /x x/", "docs/other a/x/y b/d src output/" + own + " output/" + own + "/x"},
-		{withholds, ". docs any/folder credentials output/" + own, ""},
+		{forbids, ". docs docs/private docs/private/x a a/x b b/c output output/" + own + " output/" + own + "/x .. /x x/", "docs/other a/x/y b/d src planes control tmp output/" + other + " output/" + own + "/y"},
+		{mustAttenuate(t, mustNew(t, Grants{}), operators()).Bind(own), "..", ". docs credentials .ssh planes output/" + own},
+		{mustAttenuate(t, mustNew(t, Grants{}), Rights{Grants: Grants{Forbidden: []string{"**/*.pem"}}}), ". docs any/folder x.pem", ""},
+		{&Enforcer{}, "..", ". docs"},
 	} {
 		for want, names := range map[bool]string{true: c.yes, false: c.no} {
 			for name := range strings.FieldsSeq(names) {
-				if got := c.e.CanForbidBeneath(name); got != want {
-					t.Errorf("%q: got %v, want %v", name, got, want)
+				if got := c.e.ForbidsBeneath(name); got != want {
+					t.Errorf("%v, %q: got %v, want %v", written(c.e), name, got, want)
+				}
+			}
+		}
+	}
+}
+
+func TestGrantsBeneath(t *testing.T) {
+	some := mustNew(t, Grants{
+		Read:      []string{"docs/**", "flat/*", "a/**/b", "{x,y}/**", "out/**", "planes/**", "control/**", "w*/**"},
+		Write:     []string{"docs/w/**", "reports/**"},
+		Forbidden: []string{"docs/private/**"},
+	}).Bind(own)
+	all := mustNew(t, Grants{Read: []string{"**"}, Write: []string{"**"}}).Bind(own)
+	for _, c := range []struct {
+		e       *Enforcer
+		op      Op
+		yes, no string
+	}{
+		{
+			some, Read,
+			"docs docs/any docs/private x y/sub control w w1/x output/" + own + " output/" + own + "/x",
+			". flat flat/sub a a/b src output planes planes/ho1 planes/ho1/sessions/" + other + " output/" + other + " tmp out .agenthost pkg:x .. docs/",
+		},
+		{some, Write, "docs/w docs/w/x reports", ". docs x control output/" + own},
+		{some, Execute, "", ". docs"},
+		{all, Read, "a ledger registries control output/" + own, ". tmp out output planes .agenthost"},
+		{all, Write, "a output/" + own, ". tmp out output planes ledger registries control packages_store"},
+		{mustAttenuate(t, some, operators()), Read, "docs docs/.ssh", "flat ."}, // withheld names do not matter
+		{mustAttenuate(t, all, Rights{Grants: Grants{Read: []string{"docs/**", "src/*"}}}), Read, "docs docs/a", "src a ."},
+		{mustAttenuate(t, mustAttenuate(t, all, AsAsked()), Rights{Grants: Grants{Read: []string{"src/**"}}}), Read, "src", "docs"},
+		{mustAttenuate(t, all, Rights{}), Read, "", ". docs"},
+		{all.Bind("x"), Read, "", "docs"},
+		{&Enforcer{}, Read, "", ". docs"},
+	} {
+		for want, names := range map[bool]string{true: c.yes, false: c.no} {
+			for name := range strings.FieldsSeq(names) {
+				if got := c.e.GrantsBeneath(c.op, name); got != want {
+					t.Errorf("%v grants %s beneath %q: got %v, want %v", written(c.e), c.op, name, got, want)
 				}
 			}
 		}

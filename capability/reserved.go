@@ -147,13 +147,13 @@ func reserved(op Op, name, session string) string {
 	return ""
 }
 
-// reservedBeneath says that some name beneath folder is kept from reading or
-// writing whatever is granted.
-func reservedBeneath(folder, session string) bool {
+// reservedBeneath says that some name beneath folder is kept from op whatever is
+// granted.
+func reservedBeneath(op Op, folder, session string) bool {
 	first, _, _ := strings.Cut(folder, "/")
 	switch first {
 	case ".", "planes", "output":
 		return !isOwnOutput(folder, session)
 	}
-	return reserved(Write, folder, session) != ""
+	return reserved(op, folder, session) != ""
 }

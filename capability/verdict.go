@@ -13,14 +13,16 @@ type verdict struct {
 
 	refusesRead, refusesWrite     int  // the first later layer that does not grant the name; 0: all do
 	laterMoreRead, laterMoreWrite bool // all later layers grant some name that goes on here
-	narrowsMore                   bool // some forbidden or withheld rule matches a name that goes on here
-	narrowsAll                    bool // it matches all of them
+	forbidsMore                   bool // some forbidden rule matches a name that goes on here
+	narrowsAll                    bool // some forbidden or withheld rule matches all names that go on here
+	readsAll, writesAll           bool // a rule of each layer grants all names that go on here
 }
 
 // judge returns the verdict on a list of places.
 func (p *program) judge(list []uint32) verdict {
 	var v verdict
 	reading, writing, moreReading, moreWriting := tally(1), tally(1), tally(1), tally(1)
+	allReading, allWriting := tally(0), tally(0)
 	first := func(to *uint32, rule uint32, is bool) {
 		if is && *to == 0 {
 			*to = rule
@@ -36,31 +38,37 @@ func (p *program) judge(list []uint32) verdict {
 			} else {
 				first(&v.withheld, id, ends)
 			}
-			v.narrowsMore = v.narrowsMore || n.live
+			v.forbidsMore = v.forbidsMore || n.live && r.use == forbids
 			v.narrowsAll = v.narrowsAll || n.kind == rest
 		case reads:
 			first(&v.read, id, ends)
 			first(&v.moreRead, id, n.live)
+			allReading.count(0, n.kind == rest)
 		case writes:
 			first(&v.write, id, ends)
 			first(&v.moreWrite, id, n.live)
+			allWriting.count(0, n.kind == rest)
 		case readsSession:
 			first(&v.session, id, ends)
 			first(&v.moreSession, id, n.live)
 		case readsNarrowed:
 			reading.count(r.layer, ends)
 			moreReading.count(r.layer, n.live)
+			allReading.count(r.layer, n.kind == rest)
 		case writesNarrowed:
 			writing.count(r.layer, ends)
 			moreWriting.count(r.layer, n.live)
+			allWriting.count(r.layer, n.kind == rest)
 		}
 	}
 	v.refusesRead, v.refusesWrite = reading.missing(p.later), writing.missing(p.later)
 	v.laterMoreRead, v.laterMoreWrite = moreReading.missing(p.later) == 0, moreWriting.missing(p.later) == 0
+	v.readsAll, v.writesAll = allReading > tally(p.later), allWriting > tally(p.later)
 	return v
 }
 
-// tally is the first layer, from 1, of which no rule came. Layers come in order.
+// tally is the first layer of which no rule came, from where it began. Layers come
+// in order.
 type tally int
 
 func (t *tally) count(layer int, is bool) {
