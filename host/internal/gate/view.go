@@ -17,7 +17,7 @@ type view struct {
 }
 
 // viewOf expands what the turn may read into binds.
-func (g *Gate) viewOf(tier string) (*view, *ExecError) {
+func (g *Gate) viewOf() (*view, *ExecError) {
 	g.checkContext()
 	v := &view{}
 	v.digest = sha256.Sum256(v.listing)
