@@ -30,9 +30,10 @@ const changedBetween = "it was changed between two opens"
 // A read is what was first seen of a file that was opened: what its target must
 // still be when the turn ends.
 type read struct {
-	name   name
-	info   beneath.Info
-	digest *ledger.Hash // nil until a large file's is taken
+	name    name
+	info    beneath.Info
+	digest  *ledger.Hash // nil until a large file's is taken
+	weighed bool         // a command could see it, and hashing it was charged
 }
 
 // A source is a large file open for reading. It is hashed while the guest reads
