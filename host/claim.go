@@ -32,16 +32,34 @@ func (r *run) claim(ctx context.Context) error {
 	}
 	left, ends := order.Left(now)
 	if left = max(left.Truncate(time.Millisecond), time.Millisecond); ends && left < time.Duration(r.limits.Time) {
-		r.limits.Time, r.expires = archive.Duration(left), order.ID
+		r.limits.Time, r.expiresFirst = archive.Duration(left), true
 	}
 	return nil
 }
 
-// untilExpired is limit, or less where the work order expires before.
-func (r *run) untilExpired(limit time.Duration) time.Duration {
-	if r.expires == "" {
-		return limit
+// whenExpired calls end when the work order expires, whatever the turn waits for,
+// until it is stopped.
+func (r *run) whenExpired(end func()) (stop func()) {
+	order := r.turn.Narrow.WorkOrder
+	if order == nil {
+		return func() {}
 	}
-	left, _ := r.turn.Narrow.WorkOrder.Left(r.runner.cfg.Now())
-	return min(limit, max(left, 0))
+	left, ends := order.Left(r.runner.cfg.Now())
+	if !ends {
+		return func() {}
+	}
+	timer := time.AfterFunc(max(left, 0), func() {
+		r.expired.Store(true)
+		end()
+	})
+	return func() { timer.Stop() }
+}
+
+// expires is the work order that expired before any other limit of time, or will;
+// empty if there is none.
+func (r *run) expires() string {
+	if r.expired.Load() || r.expiresFirst {
+		return r.turn.Narrow.WorkOrder.ID
+	}
+	return ""
 }

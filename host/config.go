@@ -7,7 +7,8 @@
 // session.
 //
 // A program that embeds it must call [Helper] before anything else in main:
-// modules are compiled in a child, which is the program itself.
+// modules are compiled in a child, and commands are put in their fence by one,
+// which is the program itself.
 package host
 
 import (
@@ -25,6 +26,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/compile"
+	"github.com/agenthost/agenthost/host/internal/confine"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/meter"
 	"github.com/agenthost/agenthost/host/record"
@@ -48,6 +50,13 @@ type Config struct {
 	// Ceilings bound every turn. A manifest only lowers them. Zero members
 	// mean the defaults of [DefaultCeilings].
 	Ceilings archive.Limits
+
+	// MinFence is the weakest fence that commands may run in. Empty means FenceFull.
+	// It is for operators of machines without user namespaces, and nobody else.
+	MinFence Fence
+
+	// Commands bound the commands of a turn.
+	Commands CommandCeilings
 
 	// Compiling, if set, is called when a module must be compiled, which
 	// can take seconds, and once more when it was.
@@ -116,6 +125,8 @@ type Runner struct {
 	native  wazero.CompilationCache
 	runtime wazero.Runtime
 	wasi    map[string]api.FunctionDefinition // wazero's own functions
+	fence   fence
+	digests gate.Digests // of what commands see and are made of
 
 	mu       sync.Mutex
 	compiled map[ledger.Hash]*guest // by digest of the original module
@@ -184,13 +195,20 @@ func (c Config) cacheDir() (string, error) {
 	return CacheDir()
 }
 
-// Helper does the work of a child if this process was started as one. It must be
-// the first statement of main: where ok is true, exit with code.
+// Helper does the work of a child if this process was started as one: to compile a
+// module, or to become a command in its fence. It must be the first statement of
+// main: where ok is true, exit with code.
 func Helper(args []string, stdin io.Reader, stdout io.Writer) (code int, ok bool) {
-	if len(args) < 2 || args[1] != compile.Command {
+	if len(args) < 2 {
 		return 0, false
 	}
-	return compile.Child(args[2:], stdin, stdout), true
+	switch args[1] {
+	case confine.Command:
+		return confine.Child(args[2:]), true
+	case compile.Command:
+		return compile.Child(args[2:], stdin, stdout), true
+	}
+	return 0, false
 }
 
 // fill returns l with the members that are zero taken from other.

@@ -72,7 +72,7 @@ func (r *run) realize(ctx context.Context, e ending) ([]record.Publication, erro
 		return nil, r.hostFailed(err)
 	}
 	for _, p := range publications {
-		if err := r.gate.Digest(of[p.Path], p.SHA256, p.Size); err != nil {
+		if err := r.gate.Digest(p.Path, of[p.Path], p.SHA256, p.Size); err != nil {
 			return nil, err
 		}
 	}
@@ -106,7 +106,7 @@ func (r *run) digest(w gate.Realized) error {
 	if err != nil {
 		return r.hostFailed(err)
 	}
-	return r.gate.Digest(w.Of, ledger.Hash(sum.Sum(nil)), size)
+	return r.gate.Digest(w.Path, w.Of, ledger.Hash(sum.Sum(nil)), size)
 }
 
 // missingOutputs blocks a turn that did not write a literal output it declared.

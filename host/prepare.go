@@ -76,6 +76,8 @@ type Prepared struct {
 	inputs    []gate.Input
 	outputs   []archive.Output
 	libraries map[string]*archive.Package // by id
+
+	environment []string // NAME=VALUE, that commands get from the operator's
 }
 
 // Prepare checks a turn of pkg: the rights, the declared inputs and outputs, the
@@ -195,6 +197,9 @@ func (p *Prepared) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := p.findLibraries(); err != nil {
+		return err
+	}
+	if err := p.findEnvironment(); err != nil {
 		return err
 	}
 	if err := p.declareOutputs(); err != nil {

@@ -39,6 +39,10 @@ type Result struct {
 	Query     *record.Blob
 	Answer    *record.Blob
 
+	Commands int      // that were started
+	Fence    Fence    // what held them; empty where none was started
+	NoFence  *NoFence // why others were not
+
 	Calls    int64 // mediated
 	Refused  int64 // of these, hidden or refused
 	Fuel     int64 // units

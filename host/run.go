@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -47,8 +48,10 @@ type run struct {
 	header    []byte // for the guest
 	stdin     []byte
 	rights    []byte // for the guest
-	expires   string // the work order that expires before any other limit of time
 	result    Result
+
+	expiresFirst bool // the work order does, before any other limit of time
+	expired      atomic.Bool
 }
 
 // Run executes the turn in s, as its next one, and closes p.
@@ -196,10 +199,14 @@ func (r *run) execute(outer context.Context) (ending, error) {
 	defer cancel(nil)
 	defer context.AfterFunc(outer, func() { cancel(errInterrupted) })()
 	limit := time.Duration(r.limits.Time)
-	timer := time.AfterFunc(r.untilExpired(limit), func() {
-		cancel(&gate.Limit{Name: record.LimitTime, Max: limit.Milliseconds()})
-	})
-	defer timer.Stop()
+	overdue := func() { cancel(&gate.Limit{Name: record.LimitTime, Max: limit.Milliseconds()}) }
+	timer := newTimer(limit, overdue)
+	defer timer.stop()
+	defer r.whenExpired(overdue)()
+	commands, err := r.commands(timer)
+	if err != nil {
+		return ending{}, err
+	}
 
 	now := &running{ctx: ctx, account: meter.NewAccount(meter.AccountConfig{
 		Fuel: r.limits.Fuel, Depth: r.limits.CallDepth, Now: time.Now,
@@ -210,7 +217,6 @@ func (r *run) execute(outer context.Context) (ending, error) {
 			return nil
 		},
 	})}
-	var err error
 	r.gate, err = gate.New(ctx, gate.Config{
 		Session: id, Turn: r.result.Number, Enforcer: r.enforcer.Bind(id), Strict: r.turn.Strict,
 		Workspace: r.workspace, Published: r.published,
@@ -218,7 +224,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 		Rights: r.rights, Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
 		Exec: r.session.Exec, Evidence: r.session.Evidence, Recorded: r.collected.Add,
-		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits),
+		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits), Commands: commands,
 	})
 	if err != nil {
 		return ending{}, err
@@ -249,8 +255,9 @@ func (r *run) settle(ctx context.Context, e *ending) error {
 		e.err = context.Cause(ctx)
 	}
 	e.writes = writes
-	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits()), r.expires})
+	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits()), r.expires()})
 	r.result.Calls, r.result.Refused = r.gate.Counts()
+	r.result.Commands = r.gate.Commands()
 	if r.result.Status == record.StatusOK {
 		for _, p := range problems {
 			if err := r.mismatch(p.Path, p.Code, p.What); err != nil {

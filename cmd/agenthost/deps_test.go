@@ -45,8 +45,8 @@ var mayImport = map[string][]string{
 	"host/internal/compile":       {"host/internal/cache", "host/internal/meter"},
 	"host": {
 		"abi", "capability", "ledger", "host/archive", "host/policy", "host/record", "host/session",
-		"host/internal/beneath", "host/internal/cache", "host/internal/compile", "host/internal/gate", "host/internal/govfs",
-		"host/internal/hostcall", "host/internal/meter",
+		"host/internal/beneath", "host/internal/cache", "host/internal/compile", "host/internal/confine", "host/internal/gate",
+		"host/internal/govfs", "host/internal/hostcall", "host/internal/meter",
 	},
 	"cmd/agenthost": {"abi", "capability", "ledger", "host", "host/archive", "host/audit", "host/plane", "host/policy", "host/record", "host/session"},
 }

@@ -362,6 +362,9 @@ func (s *Session) WithoutPaths(text string) string {
 // it.
 func (s *Session) OutputName() string { return "output/" + string(s.ID) }
 
+// OutputPath is where that folder lies, as an absolute path.
+func (s *Session) OutputPath() string { return s.root.join(s.OutputName()) }
+
 // Output opens the folder of the files that earlier turns published. The error
 // wraps fs.ErrNotExist if there is none yet. The caller closes it.
 func (s *Session) Output() (*beneath.Dir, error) { return s.root.Folder().Sub(s.OutputName()) }

@@ -22,6 +22,10 @@ const (
 	AreaTmp       = "tmp"       // "/tmp"
 )
 
+// PackageFolder is the folder of staging in which commands find the files of the
+// package.
+const PackageFolder = "package"
+
 const (
 	stagingDir = "staging"
 	blockedDir = "blocked"
@@ -101,6 +105,18 @@ func (st *Staging) folder(name string) (*beneath.Dir, error) {
 	return st.session.dir.Sub(name)
 }
 
+// MakePackage makes the empty folder [PackageFolder]. What is put there is not
+// kept.
+func (st *Staging) MakePackage() error {
+	return st.session.dir.Mkdir(turnDir(stagingDir, st.Turn)+"/"+PackageFolder, 0o700)
+}
+
+// Path is where a folder of the staging lies, an area or [PackageFolder], as an
+// absolute path: what a fence is made of has to be named.
+func (st *Staging) Path(name string) string {
+	return st.session.root.join(st.session.name() + "/" + turnDir(stagingDir, st.Turn) + "/" + name)
+}
+
 // withoutDefaultACL takes from a folder the list of rights that what is made in
 // it would inherit: a list found on a staged file was then put there.
 func withoutDefaultACL(dir *beneath.Dir, name string) error {
@@ -172,7 +188,7 @@ func (s *Session) tidy() error {
 
 func (s *Session) block(turn int) (kept bool, err error) {
 	from := turnDir(stagingDir, turn)
-	for _, name := range []string{AreaTmp, publishDir, leftDir} {
+	for _, name := range []string{AreaTmp, PackageFolder, publishDir, leftDir} {
 		if err := s.dir.RemoveAll(from + "/" + name); err != nil {
 			return false, err
 		}

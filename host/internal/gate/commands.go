@@ -15,7 +15,8 @@ type Commands struct {
 	Env     []string                                       // further variables, NAME=VALUE, from the operator
 	Limits  confine.Limits                                 // ceilings of one command
 	Time    time.Duration                                  // ceiling of all commands of the turn together, on the wall
-	Wait    func() (resume func())                         // stops the turn's clock while a command runs
+	Wait    func() (resume func() time.Duration)           // stops the turn's clock while a command runs, and says how long that was
+	Hidden  []string                                       // folders of the host that no command may see, as absolute paths; those that exist
 	Blob    func([]byte) (record.Blob, error)
 	Digests *Digests // of files whose identity stands; shared by the turns of a Runner
 	Places  Places

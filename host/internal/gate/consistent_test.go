@@ -39,7 +39,7 @@ func (w *world) consistent() error {
 			return fmt.Errorf("%+v is not on disk, or not known", r)
 		}
 		size += int64(len(content))
-		if err := w.Digest(r.Of, ledger.Sum([]byte(content)), int64(len(content))); err != nil {
+		if err := w.Digest(r.Path, r.Of, ledger.Sum([]byte(content)), int64(len(content))); err != nil {
 			return err
 		}
 	}

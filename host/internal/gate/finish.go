@@ -149,9 +149,14 @@ func (g *Gate) ledgerName(a area, rel string) string {
 // Declared returns the declared output a realized path belongs to.
 func (g *Gate) Declared(ledgerName string) (archive.Output, bool) { return g.outputs.of(ledgerName) }
 
-// Digest records the content of a staged file, for evidence.
-func (g *Gate) Digest(of uint64, sum ledger.Hash, size int64) (err error) {
+// Digest records the content of a staged file, for evidence. Of is the entry that
+// gave it its name: of those that a command left there are many.
+func (g *Gate) Digest(path string, of uint64, sum ledger.Hash, size int64) (err error) {
 	defer recoverHost(&err)
-	g.appendFinal(&record.Digest{Of: of, SHA256: sum, Size: size})
+	d := &record.Digest{Of: of, SHA256: sum, Size: size}
+	if g.endings[of] {
+		d.Path = path
+	}
+	g.appendFinal(d)
 	return nil
 }

@@ -18,6 +18,7 @@ package gate
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/archive"
@@ -103,6 +104,12 @@ type Gate struct {
 	refused  int64 // of these, hidden, refused or violations
 	problems map[string]Problem
 
+	commands  int                      // that were started
+	commanded time.Duration            // what they took on the wall
+	endings   map[uint64]bool          // seqs of their exec.end
+	listings  map[[32]byte]record.Blob // of what they saw, by digest
+	unpacked  *beneath.Dir             // the files of the package, once a command needed them
+
 	asked *Answer // where the answer goes of a gate that is only asked
 }
 
@@ -139,6 +146,8 @@ func New(ctx context.Context, cfg Config) (*Gate, error) {
 		storage:  map[uint64]error{},
 		folders:  map[area]*folders{workspace: newFolders(cfg.Workspace)},
 		problems: map[string]Problem{},
+		endings:  map[uint64]bool{},
+		listings: map[[32]byte]record.Blob{},
 	}
 	if cfg.Published != nil {
 		g.folders[out] = newFolders(cfg.Published)
@@ -376,7 +385,13 @@ func (g *Gate) End() {
 	for f := range g.files {
 		f.Close()
 	}
+	if g.unpacked != nil {
+		g.unpacked.Close()
+	}
 }
+
+// Commands returns how many commands were started.
+func (g *Gate) Commands() int { return g.commands }
 
 // Counts returns how many operations were mediated, and how many of them were
 // hidden or refused.

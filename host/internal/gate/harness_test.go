@@ -39,7 +39,8 @@ type setup struct {
 	inputs    []string
 	outputs   []string
 	tune      func(*Config)
-	memory    bool // all of it lies in memory, where that can be
+	memory    bool      // all of it lies in memory, where that can be
+	commands  *Commands // what they stand on, but for the places and blobs, which are the world's
 }
 
 // A world is a workspace, a session's ledgers and staging, and the gate of its
@@ -95,6 +96,16 @@ func newWorld(t testing.TB, s setup) *world {
 	if s.tune != nil {
 		s.tune(&cfg)
 	}
+	if c := s.commands; c != nil {
+		c.Places = Places{
+			Workspace: w.dir, Published: filepath.Join(top, "published"), Package: filepath.Join(w.stages, "package"),
+			Staged: filepath.Join(w.stages, AreaWorkspace), Out: filepath.Join(w.stages, AreaOut), Tmp: filepath.Join(w.stages, AreaTmp),
+		}
+		c.Blob = w.blob
+		w.fill(c.Places.Package, nil)
+		w.fill(filepath.Join(w.ledger, record.BlobFolder), nil)
+		cfg.Commands = c
+	}
 	cfg.Recorded = w.collected.Add
 	begin := record.TurnBegin{AsOf: "2026-01-02T03:04:05Z", Granted: s.grants, Strict: s.strict}
 	for _, in := range cfg.Inputs {
@@ -109,6 +120,12 @@ func newWorld(t testing.TB, s setup) *world {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// blob keeps a blob of the session.
+func (w *world) blob(data []byte) (record.Blob, error) {
+	h, err := ledger.PutBlob(filepath.Join(w.ledger, record.BlobFolder), data, [ledger.NonceSize]byte{byte(len(data))})
+	return record.Blob{Blob: h, Size: int64(len(data))}, err
 }
 
 // memoryDir is a folder in memory where there is one: thousands of violations

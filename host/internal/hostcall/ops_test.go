@@ -154,8 +154,8 @@ var exchanges = []exchange{
 
 	{
 		`{"op":"exec","argv":["git","log"],"cwd":"docs","timeout_ms":1,"stdout_to":"tmp/x"}`, "input",
-		`{"ok":false,"code":"unsupported","message":"the command is granted, but this version of agenthost runs no commands"}` + "\n",
-		`{"op":"exec","via":"abi","path":"git log","decision":"refused","rule":"this version runs no commands","errno":"notsup"}`,
+		`{"ok":false,"code":"unsupported","message":"the command is granted, but commands are not run here"}` + "\n",
+		`{"op":"exec","via":"abi","path":"git log","decision":"refused","rule":"commands are not run here","errno":"notsup"}`,
 	},
 
 	{`{"op":"log","message":"hi \u2028 \ufffd"}`, "", ok, `{"op":"log","via":"abi","decision":"own","errno":"success","size":17}`},

@@ -1,0 +1,187 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/host/internal/confine"
+	"github.com/agenthost/agenthost/host/internal/gate"
+	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/session"
+)
+
+// A Fence says how much of the operating system's fence holds a command.
+type Fence string
+
+const (
+	// FenceFull is all of it: a view of its own, no network, no other processes.
+	FenceFull Fence = "full"
+	// FenceLandlock is what can be had without user namespaces: files are held back
+	// by Landlock, and system calls by a filter, but names can be guessed.
+	FenceLandlock Fence = "landlock"
+)
+
+// CommandCeilings bound the commands of a turn. What a command may leave in /out
+// and /tmp is bounded by what its turn may. The zero value of a member is its
+// default, stated beside it.
+type CommandCeilings struct {
+	Together  time.Duration // of all commands of one turn, on the wall: 10 minutes
+	Time      time.Duration // of one command, on the wall: one minute
+	CPU       time.Duration // processor time of one with its descendants: one minute
+	Memory    int64         // bytes, of all its processes together: 512 MiB
+	Processes int           // and threads, at once: 128
+	OpenFiles int           // of each process: 256
+	FileSize  int64         // bytes of the largest file it can write: 1 GiB
+	Output    int64         // bytes of stdout and stderr that a guest gets: 15 MiB, and no more
+}
+
+func (c CommandCeilings) filled() CommandCeilings {
+	or(&c.Together, 10*time.Minute)
+	or(&c.Time, time.Minute)
+	or(&c.CPU, time.Minute)
+	or(&c.Memory, 512<<20)
+	or(&c.Processes, 128)
+	or(&c.OpenFiles, 256)
+	or(&c.FileSize, 1<<30)
+	or(&c.Output, abi.MaxBody)
+	return c
+}
+
+func or[N int | int64 | time.Duration](n *N, otherwise N) {
+	if *n <= 0 {
+		*n = otherwise
+	}
+}
+
+// NoFence is why commands that were granted did not run: this machine, as it is
+// set up, cannot hold them.
+type NoFence struct {
+	Reason string
+	Remedy string // as sentences for an operator; may be empty
+}
+
+// fence is what the canary found out, once for a Runner.
+type fence struct {
+	mu     sync.Mutex
+	known  bool
+	report *confine.Report
+	err    error
+}
+
+// of asks the canary, unless it is known what it says. A canary that was cut short
+// said nothing.
+func (f *fence) of(ctx context.Context, least Fence) (*confine.Report, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known {
+		return f.report, f.err
+	}
+	report, err := confine.Canary(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	f.known, f.report, f.err = true, report, err
+	return report, err
+}
+
+// commands is what the turn's commands stand on: nil where none is granted.
+func (r *run) commands(now *timer) (*gate.Commands, error) {
+	if len(r.granted.Execute) == 0 {
+		return nil, nil
+	}
+	if err := r.staging.MakePackage(); err != nil {
+		return nil, err
+	}
+	workspace, err := realPath(r.turn.Workspace)
+	if err != nil {
+		return nil, err
+	}
+	hidden, err := r.runner.cfg.hidden(r.turn)
+	if err != nil {
+		return nil, err
+	}
+	path := r.turn.Policy.Path
+	if len(path) == 0 {
+		path = []string{"/usr/bin", "/bin"}
+	}
+	c := r.runner.cfg.Commands.filled()
+	return &gate.Commands{
+		Fence: func(ctx context.Context) (*confine.Report, error) {
+			report, err := r.runner.fence.of(ctx, r.runner.cfg.MinFence)
+			r.fenced(report, err)
+			return report, err
+		},
+		Path: path, Env: r.environment,
+		Limits: confine.Limits{
+			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
+			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
+		},
+		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: &r.runner.digests, Hidden: hidden,
+		Places: gate.Places{
+			Workspace: workspace, Published: r.session.OutputPath(),
+			Staged: r.staging.Path(session.AreaWorkspace), Out: r.staging.Path(session.AreaOut), Tmp: r.staging.Path(session.AreaTmp),
+			Package: r.staging.Path(session.PackageFolder),
+		},
+	}, nil
+}
+
+// fenced notes what the result says of the fence.
+func (r *run) fenced(report *confine.Report, err error) {
+	var missing *confine.MissingError
+	switch {
+	case err == nil:
+		r.result.Fence = Fence(report.Tier)
+	case errors.As(err, &missing):
+		r.result.NoFence = &NoFence{missing.Layer + ": " + missing.Reason, missing.Remedy}
+	default:
+		r.result.NoFence = &NoFence{Reason: err.Error()}
+	}
+}
+
+// hidden are the folders of the host that no command may see, whatever lies in
+// what it does see.
+func (c Config) hidden(t Turn) ([]string, error) {
+	cache, err := c.cacheDir()
+	if err != nil {
+		return nil, err
+	}
+	own := append([]string{cache}, t.Protected...)
+	if t.Policy.Source != policy.BuiltIn {
+		own = append(own, t.Policy.Source)
+	}
+	var hidden []string
+	for _, name := range own {
+		real, err := realPath(name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find %s, which no command may see: %w", name, err)
+		}
+		hidden = append(hidden, real)
+	}
+	return hidden, nil
+}
+
+// findEnvironment takes the variables that commands get, beside those they always
+// have, from the operator's own.
+func (p *Prepared) findEnvironment() error {
+	pol := p.turn.Policy
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(pol.Env))) {
+		if confine.Forbidden(name) {
+			return &RequestError{fmt.Sprintf("%s: env: no command gets %s: it changes what programs run or read", filepath.Base(pol.Source), name), "leave it out of the policy"}
+		}
+		if value, set := os.LookupEnv(name); set {
+			p.environment = append(p.environment, name+"="+value)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,494 @@
+package gate
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/agenthost/agenthost/abi"
+	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/internal/confine"
+	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/ledger"
+)
+
+// Bounds of what is passed to a program, which are the kernel's: execve(2).
+const (
+	maxWord      = 128 << 10 // bytes of one word, with its end
+	maxArguments = 2 << 20   // bytes of all words and variables, with their ends and pointers
+)
+
+// An execution is one command from its preparation to its end.
+type execution struct {
+	g       *Gate
+	fence   *confine.Report // the canary's
+	places  inView
+	path    []string // where bare names are looked up
+	seen    []string // folders that every command sees, without links
+	program *runnable
+	dir     string // where it starts, as a ledger spells names
+	stdin   []byte
+	spec    confine.Spec
+	view    *view
+	argv    []string // as the guest passed it
+
+	stdout, stderr capture
+	into           *os.File // what gets standard output instead
+	intoName       name
+	lost           error // why what it said could not be kept
+}
+
+// inView is where a command sees the folders of its turn.
+type inView struct{ workspace, out, tmp, pkg string }
+
+// prepareExec does all that can fail before it is clear that a command runs.
+// Nothing of it has an effect that lasts.
+func (g *Gate) prepareExec(rule capability.Command, c Command) (*execution, *ExecError) {
+	x := &execution{g: g, argv: c.Argv, stdin: c.Stdin}
+	if no := x.findFence(); no != nil {
+		return nil, no
+	}
+	x.places = inView{"/w", "/out", "/tmp", "/" + packageDir}
+	at := g.cfg.Commands.Places
+	if x.lower() {
+		x.places = inView{at.Workspace, at.Out, at.Tmp, at.Package}
+	}
+	var no *ExecError
+	if x.spec.System, x.seen, x.path, no = systemFolders(g.cfg.Commands.Path, at); no != nil {
+		return nil, no
+	}
+	if x.spec.Limits, no = x.limits(c); no != nil {
+		return nil, no
+	}
+	if x.program, no = x.findProgram(c.Argv[0]); no != nil {
+		return nil, no
+	}
+	if no := x.arguments(c.Argv[1:]); no != nil {
+		return nil, no
+	}
+	if no := x.startIn(rule, c.Dir); no != nil {
+		return nil, no
+	}
+	g.unpack()
+	if x.view, no = g.viewOf(string(x.fence.Tier)); no != nil {
+		return nil, no
+	}
+	x.spec.Hidden = g.cfg.Commands.Hidden
+	x.spec.Binds = slices.Concat(x.view.binds, []confine.Bind{
+		{Root: at.Package, Name: ".", Target: x.places.pkg, Access: x.packageAccess()},
+		{Root: at.Out, Name: ".", Target: x.places.out, Access: confine.Write},
+		{Root: at.Tmp, Name: ".", Target: x.places.tmp, Access: confine.Scratch},
+	})
+	if !slices.ContainsFunc(x.view.binds, func(b confine.Bind) bool { return within(b.Target, x.places.workspace) }) {
+		// Nothing is seen of it, and nothing is staged: it is an empty folder.
+		x.spec.Binds = append(x.spec.Binds, confine.Bind{Root: at.Staged, Name: ".", Target: x.places.workspace, Access: confine.Read})
+	}
+	if no := x.redirect(c.StdoutTo); no != nil {
+		return nil, no
+	}
+	return x, nil
+}
+
+// findFence asks for the fence that this machine holds.
+func (x *execution) findFence() *ExecError {
+	report, err := x.g.cfg.Commands.Fence(x.g.ctx)
+	x.g.checkContext()
+	if err == nil {
+		x.fence = report
+		return nil
+	}
+	message := "the command is granted, but this machine cannot hold it in a fence: "
+	var missing *confine.MissingError
+	if !errors.As(err, &missing) {
+		return &ExecError{abi.CodeUnsupported, message + strings.TrimPrefix(err.Error(), "confine: ")}
+	}
+	return &ExecError{abi.CodeUnsupported, message + missing.Layer + ": " + firstSentence(missing.Remedy)}
+}
+
+func firstSentence(text string) string {
+	first, _, _ := strings.Cut(text, ". ")
+	return strings.TrimSuffix(first, ".")
+}
+
+// lower reports whether the fence is the one without namespaces, in which
+// everything is seen where it lies.
+func (x *execution) lower() bool { return x.fence.Tier == "landlock" }
+
+// packageAccess is what a command may do with the files of the package: run one,
+// if that is its program.
+func (x *execution) packageAccess() confine.Access {
+	if x.program.inPackage {
+		return confine.Execute
+	}
+	return confine.Read
+}
+
+// limits are those of the command: the operator's, what its turn has left, and
+// what the guest asked for.
+func (x *execution) limits(c Command) (confine.Limits, *ExecError) {
+	g := x.g
+	l := g.cfg.Commands.Limits
+	left := g.cfg.Commands.Time - g.commanded
+	if left <= 0 {
+		return l, &ExecError{abi.CodeLimit, fmt.Sprintf("the commands of this turn have used up their %v", g.cfg.Commands.Time)}
+	}
+	l.Time = lesser(l.Time, left)
+	if c.Timeout > 0 {
+		l.Time = lesser(l.Time, c.Timeout)
+	}
+	// The fence counts /out and /tmp together; each by itself is held when it is
+	// looked at what was left in them.
+	files, room := g.scratch.maxFiles+g.staging.maxFiles, g.scratch.maxBytes+g.staging.maxBytes
+	for _, n := range g.staged {
+		if n.name.area == workspace {
+			files, room = files-1, room-n.size
+		}
+	}
+	l.Files = lesser(l.Files, max(int(files), 1))
+	l.Bytes = lesser(l.Bytes, max(room, 1))
+	l.FileSize = lesser(l.FileSize, l.Bytes)
+	if c.StdoutTo == "" {
+		l.Output = lesser(l.Output, abi.MaxBody) // it fits a reply
+	} else {
+		l.Output = g.scratch.maxBytes
+	}
+	return l, nil
+}
+
+// lesser is the smaller of a limit, of which 0 is none, and what bounds it.
+func lesser[N int | int64 | time.Duration](limit, most N) N {
+	if limit <= 0 {
+		return most
+	}
+	return min(limit, most)
+}
+
+// arguments completes argv and the environment: words that name files of the
+// package become their paths in the view.
+func (x *execution) arguments(operands []string) *ExecError {
+	x.spec.Program, x.spec.Device, x.spec.Inode = x.program.path, x.program.device, x.program.inode
+	x.spec.Argv = slices.Clone(x.program.argv)
+	for _, word := range operands {
+		name, ok := strings.CutPrefix(word, inPackage)
+		switch {
+		case ok:
+			if _, err := x.g.cfg.Package.Stat(name); err != nil {
+				return notFound("%s is not in the package", shown(word))
+			}
+			word = path.Join(x.places.pkg, name)
+		case x.lower():
+			word = x.atItsPlace(word)
+		}
+		x.spec.Argv = append(x.spec.Argv, word)
+	}
+	env, err := confine.Environment(x.path, x.places.tmp, x.g.cfg.Commands.Env)
+	if err != nil {
+		hostFailure("make the environment of a command", err)
+	}
+	x.spec.Env = env
+	total := 0
+	for _, word := range slices.Concat(x.spec.Argv, env) {
+		if strings.IndexByte(word, 0) >= 0 {
+			return failedTo("a word of the command holds NUL")
+		}
+		if len(word) >= maxWord {
+			return failedTo("a word of the command has %d bytes, and programs take fewer than %d; pass long text on standard input or in a file", len(word), maxWord)
+		}
+		total += len(word) + 1 + 8
+	}
+	if total > maxArguments {
+		return failedTo("the words of the command have more than %d bytes together; pass them on standard input or in a file", maxArguments)
+	}
+	if len(x.stdin) > abi.MaxBody {
+		return failedTo("standard input has more than %d bytes", abi.MaxBody)
+	}
+	return nil
+}
+
+// atItsPlace translates a word that is a path of the view to what it is where
+// there is none.
+func (x *execution) atItsPlace(word string) string {
+	for _, p := range []struct{ view, place string }{
+		{"/w", x.places.workspace}, {"/out", x.places.out}, {"/tmp", x.places.tmp}, {"/" + packageDir, x.places.pkg},
+	} {
+		if within(word, p.view) {
+			return p.place + strings.TrimPrefix(word, p.view)
+		}
+	}
+	return word
+}
+
+// startIn decides where the command starts: in the workspace, the package, or a
+// folder that a literal word of its rule names.
+func (x *execution) startIn(rule capability.Command, dir string) *ExecError {
+	n := x.g.resolve(cmp.Or(dir, "/"))
+	top := (n.area == workspace || n.area == library && n.pkg == x.g.cfg.Package) && n.rel == "."
+	named := slices.ContainsFunc(rule[1:], func(word string) bool {
+		literal, ok := capability.Literal(word)
+		return ok && path.Clean(strings.TrimPrefix(literal, "/w/")) == n.ledger
+	})
+	switch {
+	case n.area != workspace && n.area != library, n.area == library && n.pkg != x.g.cfg.Package, !top && !named:
+		return failedTo("no command starts in %s: only in the workspace, in /%s, or in a folder that its rule names", shown(dir), packageDir)
+	case n.area == workspace:
+		x.spec.Dir = path.Join(x.places.workspace, n.rel)
+	default:
+		x.spec.Dir = path.Join(x.places.pkg, n.rel)
+	}
+	x.dir = n.ledger
+	if info, _, errno := x.g.examine(n); errno != Success || !info.Folder || !x.g.visible(n) {
+		return notFound("there is no folder %s", shown(dir))
+	}
+	return nil
+}
+
+// redirect finds the file in /tmp that is to get the command's standard output.
+func (x *execution) redirect(to string) *ExecError {
+	x.stdout.most, x.stderr.most = abi.MaxBody, abi.MaxBody
+	if to == "" {
+		return nil
+	}
+	n := x.g.resolve(to)
+	if n.area != tmp || n.rel == "." || n.folder || !n.storable() {
+		return failedTo("standard output is kept in a file in /tmp, and %s is none", shown(to))
+	}
+	node := x.g.staged[n.ledger]
+	switch {
+	case node != nil && node.folder:
+		return failedTo("%s is a folder", shown(to))
+	case !x.g.folderExists(n):
+		return notFound("there is no folder that %s could be in", shown(to))
+	case node == nil:
+		if _, err := x.g.stagingOf(tmp).Stat(n.rel); !errors.Is(err, fs.ErrNotExist) {
+			return failedTo("%s cannot be written: a command left something else there", shown(to))
+		}
+	}
+	x.intoName = n
+	return nil
+}
+
+// openRedirected makes that file, or empties it.
+func (x *execution) openRedirected() {
+	n := x.intoName
+	if n.ledger == "" {
+		return
+	}
+	node, flags := x.g.staged[n.ledger], os.O_RDWR
+	if node == nil {
+		flags |= os.O_CREATE | os.O_EXCL
+	}
+	f, err := x.g.stagingOf(tmp).OpenFile(n.rel, flags, 0o600)
+	if err != nil {
+		hostFailure("stage "+n.ledger, err)
+	}
+	x.into = f
+	if err := f.Truncate(0); err != nil {
+		hostFailure("truncate staged "+n.ledger, err)
+	}
+	if node != nil {
+		x.g.grow(node, 0)
+	}
+}
+
+func (x *execution) close() {
+	if x.into != nil {
+		x.into.Close()
+	}
+}
+
+// run runs the command and answers. From exec.start on, exec.end is recorded
+// whatever happens.
+func (x *execution) run() (Ended, *ExecError) {
+	g := x.g
+	before := g.survey()
+	x.openRedirected()
+	end := &record.ExecEnd{Of: x.begin(), Exit: -1, Failed: "the host failed"}
+	recorded := false
+	defer func() {
+		if !recorded {
+			g.appendFinal(end)
+		}
+	}()
+	g.commands++
+	result, took, err := x.confined()
+	x.ended(end, result, took, err)
+	recorded = true // where it cannot be, nothing can
+	of := g.appendFinal(end).Seq
+	g.endings[of] = true
+	g.adopt(before, of)
+	g.lookAfter(x.view)
+	g.lookAtPrograms(x.program)
+	if x.lost != nil {
+		hostFailure("keep what a command said", x.lost)
+	}
+	g.checkContext()
+	if err != nil {
+		return Ended{}, x.notStarted(err, took)
+	}
+	g.cfg.Charge(int64(len(x.stdout.data) + len(x.stderr.data)))
+	return x.reply(result)
+}
+
+// confined runs the command in its fence, while the turn's clock stands.
+func (x *execution) confined() (result *confine.Result, took time.Duration, err error) {
+	resume := x.g.cfg.Commands.Wait()
+	defer func() {
+		took = resume()
+		x.g.commanded += took
+	}()
+	var stdout io.Writer = &x.stdout
+	if x.into != nil {
+		stdout = x.into
+	}
+	result, err = confine.Run(x.g.ctx, x.spec, bytes.NewReader(x.stdin), stdout, &x.stderr)
+	return result, took, err
+}
+
+// begin records that the command is about to run. It is durable when begin
+// returns.
+func (x *execution) begin() (seq uint64) {
+	g := x.g
+	argv, err := json.Marshal(x.argv)
+	if err != nil {
+		hostFailure("record a command", err)
+	}
+	start := &record.ExecStart{
+		Argv: x.blob(argv), Dir: x.dir,
+		Program: x.program.file, Interpreter: x.program.interpreter,
+		Stdin: record.Content{SHA256: ledger.Sum(x.stdin), Size: int64(len(x.stdin))},
+		View:  record.View{Blob: x.listing(), Files: x.view.files, Bytes: x.view.bytes},
+		Fence: fenceOf(x.fence),
+	}
+	start.Fence.Limits = limitsOf(x.spec.Limits)
+	seq = g.append(start).Seq
+	if err := g.cfg.Exec.Sync(); err != nil {
+		hostFailure("make the start of a command durable", err)
+	}
+	return seq
+}
+
+func (x *execution) blob(data []byte) record.Blob {
+	b, err := x.g.cfg.Commands.Blob(data)
+	if err != nil {
+		hostFailure("record a command", err)
+	}
+	return b
+}
+
+// listing is the blob of what the command can see. Most of a turn's commands see
+// the same.
+func (x *execution) listing() record.Blob {
+	g := x.g
+	if b, known := g.listings[x.view.digest]; known {
+		return b
+	}
+	b := x.blob(x.view.listing)
+	g.listings[x.view.digest] = b
+	return b
+}
+
+// ended says what became of a command.
+func (x *execution) ended(end *record.ExecEnd, r *confine.Result, took time.Duration, err error) {
+	if err != nil {
+		end.Failed = x.failure(err)
+		return
+	}
+	fence := fenceOf(&r.Report)
+	end.Failed, end.Exit, end.Signal, end.Killed = "", int64(r.Status), int64(r.Signal), r.Stopped
+	end.Truncated, end.Fence, end.StdoutTo = x.truncated(r), &fence, x.intoName.ledger
+	end.Usage = &record.Usage{
+		WallNS: took.Nanoseconds(), CPUNS: r.Usage.CPU.Nanoseconds(), Memory: r.Usage.Memory,
+		Processes: int64(r.Usage.Processes), Output: r.Usage.Output,
+	}
+	for _, said := range []struct {
+		*capture
+		as **record.Blob
+	}{{&x.stdout, &end.Stdout}, {&x.stderr, &end.Stderr}} {
+		if len(said.data) == 0 {
+			continue
+		}
+		b, err := x.g.cfg.Commands.Blob(said.data)
+		if err != nil {
+			x.lost = err
+			continue
+		}
+		*said.as = &b
+	}
+}
+
+// failure is why a command did not run, for the ledger, which says the same
+// wherever the folders of the turn lie.
+func (x *execution) failure(err error) string {
+	var missing *confine.MissingError
+	var start *confine.StartError
+	switch {
+	case errors.As(err, &missing):
+		return missing.Layer + ": " + missing.Reason
+	case errors.As(err, &start):
+		return x.startReason(start)
+	case x.g.ctx.Err() != nil:
+		return confine.StoppedCancelled
+	}
+	return "the fence could not be put up"
+}
+
+func (x *execution) startReason(e *confine.StartError) string {
+	return shown(x.argv[0]) + " did not start: " + e.Reason
+}
+
+// notStarted answers for a command that never ran.
+func (x *execution) notStarted(err error, took time.Duration) *ExecError {
+	var missing *confine.MissingError
+	var start *confine.StartError
+	switch {
+	case errors.As(err, &missing):
+		return &ExecError{abi.CodeUnsupported, missing.Layer + ": " + firstSentence(missing.Remedy)}
+	case errors.As(err, &start):
+		return failedTo("%s", x.startReason(start))
+	case took >= x.spec.Limits.Time:
+		return &ExecError{abi.CodeTimeout, fmt.Sprintf("the command did not start within its limit of %v", x.spec.Limits.Time)}
+	case len(x.g.problems) > 0:
+		return failedTo("what the command was to see was changed meanwhile")
+	}
+	hostFailure("run "+shown(x.argv[0]), err)
+	return nil
+}
+
+func fenceOf(r *confine.Report) record.Fence {
+	return record.Fence{
+		Tier: string(r.Tier), Kernel: r.Kernel, Landlock: int64(r.Landlock), Namespaces: r.Namespaces, Mounts: int64(r.Mounts),
+		NoNewPrivileges: int64(r.NoNewPrivileges), Seccomp: int64(r.Seccomp), Capabilities: int64(r.Capabilities), //nolint:gosec // 64 bits of which 41 are used
+		Processes: r.Processes, Memory: r.Memory, Limits: limitsOf(r.Limits),
+	}
+}
+
+func limitsOf(l confine.Limits) record.CommandLimits {
+	return record.CommandLimits{
+		TimeMS: l.Time.Milliseconds(), CPUMS: l.CPU.Milliseconds(), Memory: l.Memory, Processes: int64(l.Processes),
+		OpenFiles: int64(l.OpenFiles), FileSize: l.FileSize, Files: int64(l.Files), Bytes: l.Bytes, Output: l.Output,
+	}
+}
+
+// A capture keeps what a command writes, to a bound.
+type capture struct {
+	data []byte
+	most int
+	cut  bool // there was more
+}
+
+// Write implements [io.Writer].
+func (c *capture) Write(p []byte) (int, error) {
+	keep := min(len(p), c.most-len(c.data))
+	c.data = append(c.data, p[:keep]...)
+	c.cut = c.cut || keep < len(p)
+	return len(p), nil
+}
