@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,10 +24,10 @@ type Fence string
 
 const (
 	// FenceFull is all of it: a view of its own, no network, no other processes.
-	FenceFull Fence = "full"
+	FenceFull = Fence(confine.Full)
 	// FenceLandlock is what can be had without user namespaces: files are held back
 	// by Landlock, and system calls by a filter, but names can be guessed.
-	FenceLandlock Fence = "landlock"
+	FenceLandlock = Fence(confine.Landlock)
 )
 
 // CommandCeilings bound the commands of a turn. What a command may leave in /out
@@ -84,7 +85,7 @@ func (f *fence) of(ctx context.Context, least Fence) (*confine.Report, error) {
 	if f.known {
 		return f.report, f.err
 	}
-	report, err := confine.Canary(ctx)
+	report, err := confine.Canary(ctx, confine.Tier(cmp.Or(least, FenceFull)))
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}

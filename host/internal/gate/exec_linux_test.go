@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 // theFence is what the canary says of this machine.
-var theFence = sync.OnceValues(func() (*confine.Report, error) { return confine.Canary(context.Background()) })
+var theFence = sync.OnceValues(func() (*confine.Report, error) { return confine.Canary(context.Background(), confine.Full) })
 
 // A yard is a world in which commands are run.
 type yard struct {

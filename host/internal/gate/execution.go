@@ -79,10 +79,10 @@ func (g *Gate) prepareExec(rule capability.Command, c Command) (*execution, *Exe
 		return nil, no
 	}
 	g.unpack()
-	if x.view, no = g.viewOf(string(x.fence.Tier)); no != nil {
+	if x.view, no = g.viewOf(); no != nil {
 		return nil, no
 	}
-	x.spec.Hidden = g.cfg.Commands.Hidden
+	x.spec.Tier, x.spec.Hidden = x.fence.Tier, g.cfg.Commands.Hidden
 	x.spec.Binds = slices.Concat(x.view.binds, []confine.Bind{
 		{Root: at.Package, Name: ".", Target: x.places.pkg, Access: x.packageAccess()},
 		{Root: at.Out, Name: ".", Target: x.places.out, Access: confine.Write},
@@ -121,7 +121,7 @@ func firstSentence(text string) string {
 
 // lower reports whether the fence is the one without namespaces, in which
 // everything is seen where it lies.
-func (x *execution) lower() bool { return x.fence.Tier == "landlock" }
+func (x *execution) lower() bool { return x.fence.Tier == confine.Landlock }
 
 // packageAccess is what a command may do with the files of the package: run one,
 // if that is its program.
