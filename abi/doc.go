@@ -133,17 +133,18 @@
 // The body of the reply is stdout_bytes of its standard output and stderr_bytes of
 // its standard error after them. stdout_to names a file beneath [TmpDir] that is
 // made anew and gets standard output instead; stdout_bytes is 0 then. exit is its
-// status, or 128 and the number of the signal that ended it. A command that writes
-// more than it may is ended: exit is 137, truncated is true, and what there is of
-// its output is what fitted.
+// status, or 128 and the number of the signal that ended it. Where a command writes
+// more than it may, truncated is true, and what there is of its output is what
+// fitted; it is ended for that with exit 137.
 //
 // That it ended with another status than 0 is no failure of the operation. These
 // are, and nothing of its output comes with them:
 //
-//	not_found    there is no such program
+//	not_found    there is no such program, folder or file of the package
 //	unsupported  the host runs no commands, or this machine cannot put up the fence
 //	timeout      it took longer than it may, and was ended
-//	limit        it used more memory, processor time or disk than it may, and was ended; or it would see too many files to start
+//	limit        it used more memory, processor time or disk than it may, and was ended; or it was not
+//	             started, since it would see too many files, or the time of all commands is used up
 //	failed       it could not be started as it was asked for
 //
 // A command that no rule permits is a violation.

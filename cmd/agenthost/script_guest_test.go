@@ -37,6 +37,21 @@ func scriptBuild(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// scriptProgram builds a program of one file for this machine, as an author does
+// who ships it in a package.
+func scriptProgram(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: program FILE.go FILE")
+	}
+	file := ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(filepath.Dir(file), 0o755))
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, ts.MkAbs(args[0]))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		ts.Fatalf("%v: %s", err, out)
+	}
+}
+
 // scriptDocumented makes the agent of the package documentation of guest-sdk/go,
 // manifest and all, in a folder, so that what authors copy is what the tests run.
 func scriptDocumented(ts *testscript.TestScript, neg bool, args []string) {

@@ -110,7 +110,7 @@ func scriptJSON(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	got := "-"
 	if text, ok := value.(string); there && ok {
-		got = text
+		got = strings.ReplaceAll(text, "\n", `\n`)
 	} else if there {
 		b, err := json.Marshal(value)
 		ts.Check(err)
@@ -136,7 +136,8 @@ func scriptDisk(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // scriptCondition tells whether [disk] holds: this process may mount
-// filesystems; and [clang]: there is one that builds agents in C.
+// filesystems; [clang]: there is one that builds agents in C; [fence]: this
+// machine has what commands are fenced with; [root]: the tests run as root.
 var scriptCondition = func() func(string) (bool, error) {
 	mounts := sync.OnceValue(func() bool {
 		dir, err := os.MkdirTemp("", "agenthost-disk-")
@@ -146,6 +147,7 @@ var scriptCondition = func() func(string) (bool, error) {
 		defer os.Remove(dir)
 		return mountMemory(dir, "size=1m") == nil && unmount(dir) == nil
 	})
+	fence := sync.OnceValue(func() bool { return noFence() == nil })
 	return func(cond string) (bool, error) {
 		switch cond {
 		case "disk":
@@ -153,6 +155,10 @@ var scriptCondition = func() func(string) (bool, error) {
 		case "clang":
 			_, err := wasiCC()
 			return err == nil, nil
+		case "fence":
+			return fence(), nil
+		case "root":
+			return os.Getuid() == 0, nil
 		}
 		return false, fmt.Errorf("unknown condition %q", cond)
 	}

@@ -34,10 +34,11 @@ func TestMain(m *testing.M) {
 //	readme LANGUAGE FILE            writes the first block of that language in README.md to FILE
 //	agent FILE…             writes the agent of testdata/guests/script, which does what its arguments say
 //	build DIR FILE                  builds the agent in that folder of this tree; one in C only where [clang]
+//	program FILE.go FILE            builds a program for this machine, linked statically
 //	documented DIR                  makes the agent of guest-sdk/go's documentation
 //	order ID PKG                    gives a work order for a package in .agenthost
 //	digest VAR FILE         sets VAR to the first 12 digits of a package's digest, and VARALL to all
-//	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none
+//	json PATH VALUE         standard output is JSON with that value at PATH, such as evidence.hidden.0.path; - if there is none; \n in it is a newline
 //	disk DIR OPTIONS        mounts a filesystem of its own in DIR, such as one of size=1m; only where [disk]
 //
 // and these programs:
@@ -75,6 +76,7 @@ func TestScript(t *testing.T) {
 			"module":     scriptModule,
 			"agent":      scriptAgent,
 			"build":      scriptBuild,
+			"program":    scriptProgram,
 			"documented": scriptDocumented,
 			"order":      scriptOrder,
 			"digest":     scriptDigest,

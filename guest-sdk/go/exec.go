@@ -78,7 +78,7 @@ func (e *ExitError) ExitCode() int { return e.status }
 // Run runs the command and waits for its end. The error is an [*ExitError] if it
 // did not end with status 0, and else an [*Error], with code
 //
-//	not_found    there is no such program
+//	not_found    there is no such program, folder or file of the package
 //	unsupported  the host runs no commands, or cannot fence them
 //	timeout      it took longer than it may
 //	limit        it used or wrote more than it may; if it wrote too much, Stdout and Stderr have the beginning

@@ -18,7 +18,6 @@ func (d *Dispatcher) exec(m *message) func([]byte) []byte {
 		if err != nil {
 			return fail(err.Code, err.Message)
 		}
-		d.cfg.Charge(int64(len(ended.Stdout)) + int64(len(ended.Stderr)))
 		return ran(ended)
 	}
 }

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "errors"
+
+func noFence() error { return errors.New("it is not Linux") }
