@@ -76,22 +76,36 @@ else
 	sh examples/wasi-cc.sh
 fi
 
-say "6. Misbehave writes a file nobody declared. Nothing is published."
+if ! command -v git >/dev/null; then
+	say "6. An agent may have commands run, but the one that has git write a changelog needs git, which is not installed: skipped."
+elif [ ! -d .git ]; then
+	say "6. An agent may have commands run, but the one that has git write a changelog needs a repository, and this tree is none: skipped."
+else
+	say "6. This one has git run in this very repository. That needs to be accepted, once for each package."
+	run 0 package pack --src "$demo/changelog" -o "$demo/changelog.tar.gz"
+	run 6 run "$demo/changelog.tar.gz"
+	digest=$("$agenthost" package inspect --json "$demo/changelog.tar.gz" | sed -n 's/^  "sha256": "sha256:\(............\).*/\1/p')
+	run 0 run "$demo/changelog.tar.gz" --accept "$digest" -o "$demo/out"
+	echo
+	sed -n 's/^/  /; 1,12p' "$demo/out/CHANGELOG.md"
+fi
+
+say "7. Misbehave writes a file nobody declared. Nothing is published."
 run 3 run "$demo/misbehave.tar.gz" -- undeclared
 [ ! -e NOTES.md ] || { echo "demo: NOTES.md was written"; exit 1; }
 
-say "7. It computes for ever. After the five seconds of its manifest it is stopped."
+say "8. It computes for ever. After the five seconds of its manifest it is stopped."
 run 7 run "$demo/misbehave.tar.gz" -- loop
 
-say "8. It looks for what is none of its business, then reads what its manifest forbids."
+say "9. It looks for what is none of its business, then reads what its manifest forbids."
 run 3 run "$demo/misbehave.tar.gz"
 
-say "9. Everything is on record, and the record verifies."
+say "10. Everything is on record, and the record verifies."
 run 0 session list
 run 0 ledger show @last
 run 0 verify --all
 
-say "10. A control plane keeps what is installed and who changed it. An agent in it explains that."
+say "11. A control plane keeps what is installed and who changed it. An agent in it explains that."
 unset AGENTHOST_ROOT
 export AGENTHOST_WORKSPACE="$demo/plane"
 echo "$ export AGENTHOST_WORKSPACE=$AGENTHOST_WORKSPACE"

@@ -19,6 +19,8 @@ func Environment(path []string, scratch string, more []string) ([]string, error)
 		"LANG=C.UTF-8", "TZ=UTC",
 		"PYTHONNOUSERSITE=1",
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_OPTIONAL_LOCKS=0", "GIT_TERMINAL_PROMPT=0",
+		// A view is made of mounts, at which git would stop looking for a repository.
+		"GIT_DISCOVERY_ACROSS_FILESYSTEM=1",
 		// Git refuses repositories of other owners, since their settings make it run
 		// things. Whatever it runs here is in the same fence, and of all owners the
 		// fence knows one.

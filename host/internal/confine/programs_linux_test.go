@@ -56,6 +56,7 @@ func TestPrograms(t *testing.T) {
 	}{
 		{[]string{"/usr/bin/git", "log", "--format=%s by %an"}, "first by A\n"},
 		{[]string{"/usr/bin/git", "status", "--porcelain"}, ""},
+		{[]string{"/usr/bin/git", "-C", "docs", "log", "--format=%s"}, "first\n"},
 		{[]string{"/usr/bin/python3", "docs/script.py", "x"}, "{\"argv\": [\"x\"]}\n"},
 		{[]string{"/pkg/script.sh", "it"}, "ran it\n"},
 		{[]string{"/bin/sh", "docs/script.sh", "that"}, "ran that\n"},
