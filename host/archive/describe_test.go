@@ -54,7 +54,7 @@ wants no more than 10000 calls deep`},
 func TestWarnings(t *testing.T) {
 	const tmp = ": does not reach the workspace's own tmp/, because the guest's /tmp stands in front of it"
 	const out = ": does not reach the workspace's own out/, because the guest's /out stands in front of it"
-	const code = " runs other programs or code it is given; only the fence around it holds it"
+	const fence = "; only the fence around it holds that"
 	const undeclared = "write: no output is declared, so a write is refused unless the run declares it"
 	for _, test := range []struct{ rights, want string }{
 		{`"read": ["docs/**", "*.md", "*", "a*/**", "o/**", "{src,docs}/**", "out/**"]`, ""},
@@ -66,8 +66,9 @@ func TestWarnings(t *testing.T) {
 		{`"read": ["{src,{lib,o?t}}/**"]`, "read {src,{lib,o?t}}/**" + out},
 		{`"write": ["???/a"]`, "write ???/a" + tmp + "|write ???/a" + out + "|" + undeclared},
 		{`"write": ["a"]`, undeclared},
-		{`"execute": ["git log", "python3.11 pkg:a.py"]`, "execute python3.11 pkg:a.py: python3.11" + code},
-		{`"execute": ["bash pkg:run.sh", "grep x"]`, "execute bash pkg:run.sh: bash" + code},
+		{`"execute": ["git log", "python3.11 pkg:a.py *", "bash pkg:run.sh", "grep x"]`, ""},
+		{`"execute": ["git log", "sh -c *"]`, "execute sh -c *: the agent chooses the code that sh runs" + fence},
+		{`"execute": ["xargs cat"]`, "execute xargs cat: xargs starts what the files or the input that it reads tell it to" + fence},
 	} {
 		m, err := ParseManifest([]byte(base(`, "entry": {"module": "a"}, "capabilities": {` + test.rights + `}`)))
 		if err != nil {
