@@ -346,22 +346,7 @@ func openWorkspace(path string) (*beneath.Dir, error) {
 	if err != nil {
 		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be opened: %v", path, err), "name a folder that exists with --workspace"}
 	}
-	fault := func() error {
-		f, err := dir.OpenFile(".", 0, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := beneath.Storage(f); err != nil {
-			return err
-		}
-		folded, err := beneath.CaseFolded(dir)
-		if err == nil && folded {
-			err = errors.New("it does not tell names apart by case, so a pattern would not mean one name")
-		}
-		return err
-	}()
-	if fault != nil {
+	if fault := governable(dir); fault != nil {
 		dir.Close()
 		return nil, &RequestError{fmt.Sprintf("the workspace %s cannot be governed: %v", path, fault), "use a folder on a filesystem of a disk that tells names apart by case"}
 	}

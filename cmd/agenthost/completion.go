@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -204,6 +205,10 @@ func (p *program) values(placeholder string) completion {
 		}
 	case "RIGHT":
 		found.words = [][2]string{{"read", ""}, {"write", ""}, {"execute", ""}}
+	case "FENCE":
+		for _, f := range host.Fences() {
+			found.words = append(found.words, [2]string{string(f), ""})
+		}
 	case "ID":
 		for _, id := range p.packageIDs() {
 			found.words = append(found.words, [2]string{id, ""})

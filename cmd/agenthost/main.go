@@ -73,6 +73,7 @@ func (p *program) commands() []*cli.Command {
 		p.packageCommand(),
 		p.controlCommand(),
 		p.policyCommand(),
+		p.doctorCommand(),
 		p.cacheCommand(),
 		p.schemaCommand(),
 		p.completionCommand(),

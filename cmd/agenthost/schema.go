@@ -11,6 +11,7 @@ import (
 	"github.com/google/jsonschema-go/jsonschema"
 	"github.com/urfave/cli/v2"
 
+	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
@@ -23,12 +24,13 @@ func (p *program) schemaCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "schema",
 		Usage:     "print the JSON Schema of a document",
-		ArgsUsage: "manifest|policy|work_order|envelope|entry",
+		ArgsUsage: "manifest|policy|work_order|envelope|entry|doctor",
 		Description: `manifest is a package's manifest.json, policy the operator's policy file, work_order
 a file of planes/ho2/work_orders, envelope what run --json prints, entry a line of a
-ledger. The schemas are made from the types the program itself reads and writes; an
-editor can use them. They know shapes, not everything: package pack and policy show
-check a manifest and a policy whole, policy check --work-order a work order.`,
+ledger, doctor what doctor --json prints. The schemas are made from the types the
+program itself reads and writes; an editor can use them. They know shapes, not
+everything: package pack and policy show check a manifest and a policy whole, policy
+check --work-order a work order.`,
 		Action: p.schema,
 	}
 }
@@ -44,6 +46,7 @@ func (p *program) schema(c *cli.Context) error {
 		"work_order": workOrderSchema,
 		"envelope":   envelopeSchema,
 		"entry":      entrySchema,
+		"doctor":     doctorSchema,
 	}
 	makeSchema, ok := schemas[given[0]]
 	if !ok {
@@ -124,6 +127,21 @@ func envelopeSchema() (*jsonschema.Schema, error) {
 	}
 	s.Properties["result"] = &jsonschema.Schema{} // any value
 	s.Properties["result_base64"] = &jsonschema.Schema{Type: "string", ContentEncoding: "base64"}
+	return s, nil
+}
+
+func doctorSchema() (*jsonschema.Schema, error) {
+	s, err := schemaOf(reflect.TypeFor[diagnosis]())
+	if err != nil {
+		return nil, err
+	}
+	withoutNull(s)
+	s.Title = "agenthost doctor --json"
+	for _, f := range host.Fences() {
+		s.Properties["min_fence"].Enum = append(s.Properties["min_fence"].Enum, string(f))
+	}
+	s.Properties["fence"].Enum = append(slices.Clone(s.Properties["min_fence"].Enum), string(host.FenceNone))
+	s.Properties["code"].Enum = []any{abi.CodeUnsupported}
 	return s, nil
 }
 

@@ -160,7 +160,7 @@ func governance(t *testing.T) string {
 // TestSchemasSayWhatTheyAre: each names the dialect it is written in.
 func TestSchemasSayWhatTheyAre(t *testing.T) {
 	for name, make := range map[string]func() (*jsonschema.Schema, error){
-		"manifest": manifestSchema, "policy": policySchema, "envelope": envelopeSchema, "entry": entrySchema, "work_order": workOrderSchema,
+		"manifest": manifestSchema, "policy": policySchema, "envelope": envelopeSchema, "entry": entrySchema, "work_order": workOrderSchema, "doctor": doctorSchema,
 	} {
 		s, err := make()
 		if err != nil {

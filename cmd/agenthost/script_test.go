@@ -20,7 +20,7 @@ import (
 var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata")
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"agenthost": main, "agenthost-at": mainAt, "meanwhile": mainMeanwhile})
+	testscript.Main(m, map[string]func(){"agenthost": main, "agenthost-at": mainAt, "meanwhile": mainMeanwhile, "fenceless": mainFenceless})
 }
 
 // TestScript runs what a person would type, with the words and the exit status
@@ -44,6 +44,7 @@ func TestMain(m *testing.M) {
 // and these programs:
 //
 //	agenthost-at             agenthost, to which $AT says what happens at a step of the commit (see mainAt)
+//	fenceless CMD…           runs CMD as on a machine without user namespaces; only where [fence]
 //	meanwhile ACTION CMD…    runs CMD, and ACTION in a shell once its guest says ready ($PID is CMD)
 func TestScript(t *testing.T) {
 	shared := t.TempDir()
