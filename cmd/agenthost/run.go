@@ -19,7 +19,6 @@ import (
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/policy"
-	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -57,6 +56,7 @@ which something happened last.`,
 			workOrderFlag("run under"),
 			policyFlag(),
 			&cli.StringFlag{Name: "accept", Usage: "accept the package with this `DIGEST` (12 digits are enough) for what leaves the root"},
+			minFenceFlag(),
 			&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
 			&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
 			&cli.BoolFlag{Name: "strict", Usage: "make hidden opens and undeclared reads violations"},
@@ -83,6 +83,10 @@ func (p *program) runTurn(c *cli.Context) error {
 		return err
 	}
 	turn, err := p.turnOf(c)
+	if err != nil {
+		return err
+	}
+	least, err := minFence(c)
 	if err != nil {
 		return err
 	}
@@ -143,7 +147,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	if turn.Narrow.WorkOrder, turn.Claim, err = p.workOrder(root, c.String("work-order"), pkg.Package); err != nil {
 		return p.notOrdered(err)
 	}
-	if err := p.accept(ctx, pkg.Package, &turn, c.String("accept")); err != nil {
+	if err := p.accept(ctx, pkg.Package, &turn, c.String("accept"), least); err != nil {
 		return err
 	}
 	if turn.Protected, err = protectedBy(root); err != nil {
@@ -317,80 +321,6 @@ func protectedBy(root *session.Root) ([]string, error) {
 		return nil, &failure{message: err.Error(), hint: "name another folder with --workspace", code: exitUsage, err: err}
 	}
 	return paths, nil
-}
-
-// accept finds out whether the package may do what leaves the root, where it
-// asks for that.
-func (p *program) accept(ctx context.Context, pkg *archive.Package, turn *host.Turn, digest string) error {
-	if digest != "" {
-		if err := p.checkAccepted(digest, pkg); err != nil {
-			return err
-		}
-		turn.Narrow.Accepted, turn.Accepted = true, "flag"
-		return nil
-	}
-	if !policy.AsksAcceptance(pkg.Manifest, turn.Policy, turn.Narrow) {
-		return nil
-	}
-	if turn.Policy.Accepts(pkg.Manifest.ID, pkg.Digest) {
-		turn.Narrow.Accepted, turn.Accepted = true, "policy"
-		return nil
-	}
-	if p.asks() {
-		yes, err := p.ask(ctx, pkg)
-		if err != nil {
-			return err
-		}
-		if yes {
-			turn.Narrow.Accepted, turn.Accepted = true, "terminal"
-			return nil
-		}
-	}
-	return p.notAccepted(
-		fmt.Sprintf("%s asks to execute commands and was not accepted", pkg.Manifest.ID),
-		fmt.Sprintf("accept it with --accept %s, or run it with --without execute", short(pkg.Digest)),
-	)
-}
-
-// notAccepted refuses the package.
-func (p *program) notAccepted(message, hint string) error {
-	return p.refuse(record.CodeNotAccepted, message, hint)
-}
-
-// refuse says that no turn was run because somebody does not allow it.
-func (p *program) refuse(code, message, hint string) error {
-	f := &failure{message: message, hint: hint, code: exitRefused}
-	if p.json {
-		return p.envelope(host.Envelope{
-			Status: record.StatusRefused, Code: code, Published: []host.Published{},
-			Error: &host.EnvelopeError{Message: f.message, Hint: f.hint},
-		}, f)
-	}
-	return f
-}
-
-// checkAccepted refuses a digest that is not the package's.
-func (p *program) checkAccepted(digest string, pkg *archive.Package) error {
-	if err := checkDigits(digest); err != nil {
-		return err
-	}
-	given := strings.TrimPrefix(strings.ToLower(digest), "sha256:")
-	if !strings.HasPrefix(strings.TrimPrefix(pkg.Digest.String(), "sha256:"), given) {
-		return p.notAccepted(
-			fmt.Sprintf("--accept %s is not this package, whose digest is %s", digest, pkg.Digest),
-			"the package changed since it was looked at: inspect it again before accepting it",
-		)
-	}
-	return nil
-}
-
-// ask shows what a package may do and waits for yes or no, or for a signal.
-func (p *program) ask(ctx context.Context, pkg *archive.Package) (bool, error) {
-	p.term.diagnostic("", fmt.Sprintf("%s %s", escape(pkg.Manifest.ID), escape(pkg.Manifest.Version)))
-	for _, right := range archive.Describe(pkg.Manifest) {
-		p.term.diagnostic("", "  "+escape(right))
-	}
-	return p.confirm(ctx, fmt.Sprintf("accept %s for this run?", short(pkg.Digest)))
 }
 
 // runIn prepares the turn, opens a session for it where there is none to continue,
