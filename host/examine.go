@@ -13,20 +13,8 @@ import (
 	"github.com/agenthost/agenthost/host/internal/confine"
 )
 
-// A Fence is how strong the fence around commands is.
-type Fence string
-
-const (
-	// FenceFull is namespaces with a view made for the command, Landlock, and a filter
-	// of system calls.
-	FenceFull Fence = "full"
-	// FenceLandlock is Landlock and the filter alone, for machines on which user
-	// namespaces cannot be had: commands read and write no more than in the full
-	// fence, but can find out which files exist and what processes there are.
-	FenceLandlock Fence = "landlock"
-	// FenceNone is none: no command runs.
-	FenceNone Fence = "none"
-)
+// FenceNone is no fence: where there is no other, no command runs.
+const FenceNone Fence = "none"
 
 // Fences returns those that commands run in, the strongest first.
 func Fences() []Fence { return []Fence{FenceFull, FenceLandlock} }

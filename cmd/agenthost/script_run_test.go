@@ -147,7 +147,6 @@ var scriptCondition = func() func(string) (bool, error) {
 		defer os.Remove(dir)
 		return mountMemory(dir, "size=1m") == nil && unmount(dir) == nil
 	})
-	fence := sync.OnceValue(func() bool { return noFence() == nil })
 	return func(cond string) (bool, error) {
 		switch cond {
 		case "disk":
@@ -156,7 +155,7 @@ var scriptCondition = func() func(string) (bool, error) {
 			_, err := wasiCC()
 			return err == nil, nil
 		case "fence":
-			return fence(), nil
+			return fenceHere(), nil
 		case "root":
 			return os.Getuid() == 0, nil
 		}
