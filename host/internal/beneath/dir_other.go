@@ -104,6 +104,9 @@ func (*Dir) Writable(name string) error { return fail("write", name, unsupported
 // Replaceable fails.
 func (*Dir) Replaceable(name string) error { return fail("replace", name, unsupported()) }
 
+// Chmod fails.
+func (*Dir) Chmod(name string, _ fs.FileMode) error { return fail("chmod", name, unsupported()) }
+
 // Mount fails.
 func (*Dir) Mount(name string) (uint64, error) { return 0, fail("stat", name, unsupported()) }
 

@@ -70,7 +70,7 @@ func (r *remover) remove(fd int, name string, folder bool, depth int) error {
 	}
 	sub, err := openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == unix.EACCES {
-		if err = unix.Fchmodat(fd, name, 0o700, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		if err = chmod(fd, name, 0o700); err == nil {
 			sub, err = openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		}
 	}
@@ -127,7 +127,7 @@ func (r *remover) lift(fd int, name string) error {
 				return err
 			}
 			opened = true // a folder its owner may not write in cannot be moved
-			if err := unix.Fchmodat(fd, name, 0o700, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			if err := chmod(fd, name, 0o700); err != nil {
 				return err
 			}
 		default:

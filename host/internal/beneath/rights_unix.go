@@ -3,7 +3,9 @@
 package beneath
 
 import (
+	"io/fs"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +62,51 @@ func change(fd int) error {
 		return err
 	}
 	return frozen(fd, ".")
+}
+
+// Chmod sets the permission bits of name, and takes away its other bits. A link is
+// [ErrLink].
+func (d *Dir) Chmod(name string, perm fs.FileMode) error {
+	err := d.at(name, func(fd int, base string) error {
+		if base == "." {
+			return unix.Fchmod(fd, uint32(perm.Perm()))
+		}
+		return chmod(fd, base, uint32(perm.Perm()))
+	})
+	if err != nil {
+		return fail("chmod", name, err)
+	}
+	return nil
+}
+
+// chmod sets the mode of an entry of the folder fd, which may not be a link.
+func chmod(fd int, name string, mode uint32) error {
+	err := unix.Fchmodat(fd, name, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if err == unix.EOPNOTSUPP { // it is a link, or Linux before 6.6
+		return chmodHeld(fd, name, mode)
+	}
+	return err
+}
+
+// chmodHeld is chmod where the kernel has no call for it: the entry is held, and
+// found by its descriptor.
+func chmodHeld(fd int, name string, mode uint32) error {
+	held, err := openat(fd, name, pathOnly|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err == unix.ELOOP {
+		return ErrLink
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(held)
+	var st unix.Stat_t
+	if err := unix.Fstat(held, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return ErrLink
+	}
+	return unix.Chmod("/proc/self/fd/"+strconv.Itoa(held), mode)
 }
 
 // Mount tells mounts apart: a file can be renamed between two names of one

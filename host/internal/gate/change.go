@@ -116,6 +116,8 @@ func (g *Gate) Remove(via Via, p string, folder bool) Errno {
 		return g.answer(op, IsDir)
 	case folder && len(g.beneath(n)) > 0:
 		return g.answer(op, NotEmpty)
+	case folder && node.odd != "":
+		return g.refuse(op, node.odd, Perm)
 	}
 	if err := g.stagingOf(n.area).Remove(n.rel); err != nil {
 		hostFailure("delete staged "+n.ledger, err)
@@ -162,6 +164,8 @@ func (g *Gate) Rename(via Via, from, to string) Errno {
 	}
 	op.Decision = record.Own
 	switch {
+	case node.odd != "":
+		return g.refuse(op, node.odd, Perm)
 	case !node.folder && (src.folder || dst.folder):
 		return g.answer(op, NotDir)
 	case src.ledger == dst.ledger:
@@ -182,6 +186,8 @@ func (g *Gate) renameFile(op record.Op, n *node, dst name) Errno {
 	over := g.staged[dst.ledger]
 	if over == nil {
 		op.Decision = g.permitWrite(target, dst)
+	} else if over.odd != "" {
+		return g.refuse(op, over.odd, Perm)
 	} else if over.folder {
 		return g.answer(op, IsDir)
 	}
@@ -227,6 +233,8 @@ func (g *Gate) renameFolder(op record.Op, folder *node, dst name) Errno {
 	target := record.Op{Op: op.Op, Via: op.Via, Path: dst.ledger, Flags: Directory.String()}
 	if over := g.staged[dst.ledger]; over != nil {
 		switch {
+		case over.odd != "":
+			return g.refuse(op, over.odd, Perm)
 		case !over.folder:
 			return g.answer(op, NotDir)
 		case len(g.beneath(dst)) > 0:
@@ -246,6 +254,11 @@ func (g *Gate) renameFolder(op record.Op, folder *node, dst name) Errno {
 		}
 	}
 	inside := g.beneath(folder.name)
+	for _, child := range inside {
+		if child.odd != "" {
+			return g.refuse(op, child.odd, Perm)
+		}
+	}
 	names := make([]name, len(inside))
 	for i, child := range inside {
 		names[i] = name{

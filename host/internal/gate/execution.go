@@ -263,6 +263,8 @@ func (x *execution) redirect(to string) *ExecError {
 	}
 	node := x.g.staged[n.ledger]
 	switch {
+	case node != nil && node.odd != "":
+		return failedTo("%s cannot be written: %s", brief(to), node.odd)
 	case node != nil && node.folder:
 		return failedTo("%s is a folder", brief(to))
 	case !x.g.folderExists(n):
@@ -299,6 +301,16 @@ func (x *execution) openRedirected() {
 	}
 }
 
+// unstage removes that file where the command never ran and it was not there
+// before: no entry says who made it.
+func (x *execution) unstage() {
+	if n := x.intoName; n.ledger != "" && x.g.staged[n.ledger] == nil {
+		if err := x.g.stagingOf(tmp).Remove(n.rel); err != nil {
+			hostFailure("remove "+n.ledger, err)
+		}
+	}
+}
+
 func (x *execution) close() {
 	if x.into != nil {
 		x.into.Close()
@@ -324,7 +336,11 @@ func (x *execution) run() (Ended, *ExecError) {
 	recorded = true // where it cannot be, nothing can
 	of := g.appendFinal(end).Seq
 	g.endings[of] = true
-	g.adopt(before, of)
+	if err == nil {
+		g.adopt(before, of)
+	} else {
+		x.unstage()
+	}
 	g.lookAfter(x.view)
 	g.lookAtPrograms(x.program)
 	if x.lost != nil {

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -57,7 +58,7 @@ func (g *Gate) Finish() (writes []Realized, problems []Problem, err error) {
 		area area
 		name string
 	}{{workspace, AreaWorkspace}, {out, AreaOut}, {tmp, AreaTmp}} {
-		writes, err = g.realized(writes, place.area, place.name, ".")
+		writes, err = g.realized(writes, place.area, place.name)
 		if err != nil {
 			return nil, nil, &HostError{Doing: "list what was staged", Err: err}
 		}
@@ -114,26 +115,23 @@ func (g *Gate) lookAgain() {
 
 // realized adds what lies in one staging folder. The disk says what there is:
 // the gate's own account only says where it came from.
-func (g *Gate) realized(writes []Realized, a area, areaName, folder string) ([]Realized, error) {
-	entries, err := g.stagingOf(a).ReadDir(folder)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		rel := join(folder, e.Name)
-		if e.Type.IsDir() {
-			if writes, err = g.realized(writes, a, areaName, rel); err != nil {
-				return nil, err
-			}
+func (g *Gate) realized(writes []Realized, a area, areaName string) ([]Realized, error) {
+	all, err := g.walkStaging(a)
+	for _, l := range all {
+		if l.info.Mode.IsDir() && !l.deep {
 			continue
 		}
-		w := Realized{Path: g.ledgerName(a, rel), Area: areaName, Name: rel, Regular: e.Type.IsRegular()}
+		w := Realized{Path: l.name.ledger, Area: areaName, Name: l.name.rel, Regular: l.info.Mode.IsRegular()}
 		if node := g.staged[w.Path]; node != nil && !node.folder {
 			w.Of, w.Known, w.Base = node.of, true, node.base
+			w.Regular = w.Regular && node.odd == ""
+		}
+		if l.deep || !utf8.ValidString(w.Path) {
+			w.Path, w.Regular = printable(w.Path, int64(len(w.Path))), false
 		}
 		writes = append(writes, w)
 	}
-	return writes, nil
+	return writes, err
 }
 
 func (g *Gate) ledgerName(a area, rel string) string {

@@ -99,7 +99,9 @@ func decisionOr(v verdict, otherwise string) string {
 
 // examine says what is there, whether or not the guest may know.
 func (g *Gate) examine(n name) (Info, string, Errno) {
-	if node := g.staged[n.ledger]; node != nil {
+	if node := g.staged[n.ledger]; node != nil && node.odd != "" {
+		return Info{}, node.odd, NoEnt
+	} else if node != nil {
 		return infoOf(n.ledger, node.folder, node.size), "", Success
 	}
 	switch n.area {
@@ -269,7 +271,7 @@ func (g *Gate) listDisk(n name, put func(string, bool, int64)) Errno {
 	}
 	g.cfg.Charge(int64(len(g.staged)) * 16)
 	for ledgerName, node := range g.staged {
-		if path.Dir(ledgerName) == n.ledger {
+		if path.Dir(ledgerName) == n.ledger && node.odd == "" {
 			put(path.Base(ledgerName), node.folder, node.size)
 		}
 	}

@@ -21,6 +21,7 @@ type node struct {
 	base   *ledger.Hash // digest of what the name held when first seen, nil if nothing
 	users  int          // descriptors open on it
 	gone   bool         // deleted or replaced; it counts until nobody uses it
+	odd    string       // why it is not served, of what a command left; it is only deleted
 }
 
 type stagedFile interface {
@@ -41,6 +42,8 @@ func (g *Gate) openWrite(op record.Op, n name, flags Flags) (*File, Errno) {
 	if node := g.staged[n.ledger]; node != nil {
 		op.Decision = record.Own
 		switch {
+		case node.odd != "":
+			return nil, g.refuse(op, node.odd, Perm)
 		case node.folder:
 			return nil, g.answer(op, IsDir)
 		case flags&Excl != 0:
@@ -251,6 +254,9 @@ func implied(flags Flags) Flags {
 
 // openStaged opens what this turn wrote.
 func (g *Gate) openStaged(op record.Op, n name, node *node, flags Flags) (*File, Errno) {
+	if node.odd != "" {
+		return nil, g.refuse(op, node.odd, Perm)
+	}
 	if node.folder {
 		return g.openFolder(op, n)
 	}
@@ -307,7 +313,7 @@ func (g *Gate) sumOf(n name, r io.Reader) *ledger.Hash {
 // folderExists reports whether the folder n lies in is there.
 func (g *Gate) folderExists(n name) bool {
 	if node := g.staged[n.parent()]; node != nil {
-		return node.folder
+		return node.folder && node.odd == ""
 	}
 	parent := name{area: n.area, rel: parentOf(n.rel), ledger: n.parent()}
 	info, _, errno := g.examine(parent)
