@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -107,8 +108,9 @@ type members = map[string]any
 type ask struct {
 	manifest members
 	entry    members
-	module   []byte   // nil is the steps guest
-	steps    []string // what it does
+	module   []byte            // nil is the steps guest
+	files    map[string]string // of the package, beside the module
+	steps    []string          // what it does
 	turn     Turn
 	ctx      context.Context
 	keep     bool // leave the session open for another turn
@@ -127,7 +129,7 @@ func (b *bench) pack(a ask) *archive.Package {
 	text := must(json.Marshal(manifest))(b.t)
 	packs.Lock()
 	defer packs.Unlock()
-	key := string(text) + ledger.Sum(a.module).String()
+	key := fmt.Sprint(string(text), ledger.Sum(a.module), a.files)
 	if pkg := packs.made[key]; pkg != nil {
 		return pkg
 	}
@@ -137,6 +139,12 @@ func (b *bench) pack(a ask) *archive.Package {
 		os.WriteFile(filepath.Join(dir, "agent.wasm"), a.module, 0o644),
 	); err != nil {
 		b.t.Fatal(err)
+	}
+	for name, content := range a.files {
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+			b.t.Fatal(err)
+		}
 	}
 	pkg := must(archive.FromFolder(dir))(b.t)
 	packs.made[key] = pkg
