@@ -125,7 +125,7 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
 			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
 		},
-		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: &r.runner.digests, Hidden: hidden,
+		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: r.runner.digests, Hidden: hidden,
 		Places: gate.Places{
 			Workspace: workspace, Published: r.session.OutputPath(),
 			Staged: r.staging.Path(session.AreaWorkspace), Out: r.staging.Path(session.AreaOut), Tmp: r.staging.Path(session.AreaTmp),

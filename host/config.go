@@ -126,7 +126,7 @@ type Runner struct {
 	runtime wazero.Runtime
 	wasi    map[string]api.FunctionDefinition // wazero's own functions
 	fence   fence
-	digests gate.Digests // of what commands see and are made of
+	digests *gate.Digests // of what commands see and are made of
 
 	mu       sync.Mutex
 	compiled map[ledger.Hash]*guest // by digest of the original module
@@ -159,7 +159,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	r := &Runner{
 		cfg: cfg, limits: limits, ceiling: fixedCeiling(), cache: cache, native: native,
 		runtime:  wazero.NewRuntimeWithConfig(ctx, compile.Runtime().WithCompilationCache(native)),
-		compiled: map[ledger.Hash]*guest{},
+		compiled: map[ledger.Hash]*guest{}, digests: gate.NewDigests(time.Now),
 	}
 	if err := r.offer(ctx); err != nil {
 		return nil, errors.Join(err, r.Close(ctx))

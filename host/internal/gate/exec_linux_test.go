@@ -40,9 +40,10 @@ func newYard(t *testing.T, s setup, pkg map[string]string, tune func(*Commands))
 	confinetest.Needs(t)
 	y := &yard{}
 	s.commands = &Commands{
-		Fence: func(context.Context) (*confine.Report, error) { return theFence() },
-		Path:  []string{"/usr/bin", "/bin"},
-		Time:  10 * time.Minute,
+		Fence:   func(context.Context) (*confine.Report, error) { return theFence() },
+		Path:    []string{"/usr/bin", "/bin"},
+		Time:    10 * time.Minute,
+		Digests: NewDigests(time.Now),
 		Limits: confine.Limits{
 			Time: 30 * time.Second, CPU: time.Minute, Memory: 512 << 20, Processes: 128, OpenFiles: 256, FileSize: 1 << 30, Output: 15 << 20,
 		},

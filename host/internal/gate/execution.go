@@ -57,7 +57,7 @@ func (g *Gate) prepareExec(rule capability.Command, c Command) (*execution, *Exe
 	if no := x.findFence(); no != nil {
 		return nil, no
 	}
-	x.places = inView{"/w", "/out", "/tmp", "/" + packageDir}
+	x.places = inView{viewRoot, "/" + outDir, "/" + tmpDir, "/" + packageDir}
 	at := g.cfg.Commands.Places
 	if x.lower() {
 		x.places = inView{at.Workspace, at.Out, at.Tmp, at.Package}
@@ -182,7 +182,7 @@ func (x *execution) arguments(operands []string) *ExecError {
 		switch {
 		case ok:
 			if _, err := x.g.cfg.Package.Stat(name); err != nil {
-				return notFound("%s is not in the package", brief(word))
+				return notFound("%s is not in the package", told(word))
 			}
 			word = path.Join(x.places.pkg, name)
 		case x.lower():
@@ -218,7 +218,7 @@ func (x *execution) arguments(operands []string) *ExecError {
 // there is none.
 func (x *execution) atItsPlace(word string) string {
 	for _, p := range []struct{ view, place string }{
-		{"/w", x.places.workspace}, {"/out", x.places.out}, {"/tmp", x.places.tmp}, {"/" + packageDir, x.places.pkg},
+		{viewRoot, x.places.workspace}, {"/" + outDir, x.places.out}, {"/" + tmpDir, x.places.tmp}, {"/" + packageDir, x.places.pkg},
 	} {
 		if within(word, p.view) {
 			return p.place + strings.TrimPrefix(word, p.view)
@@ -234,11 +234,11 @@ func (x *execution) startIn(rule capability.Command, dir string) *ExecError {
 	top := (n.area == workspace || n.area == library && n.pkg == x.g.cfg.Package) && n.rel == "."
 	named := slices.ContainsFunc(rule[1:], func(word string) bool {
 		literal, ok := capability.Literal(word)
-		return ok && path.Clean(strings.TrimPrefix(literal, "/w/")) == n.ledger
+		return ok && path.Clean(strings.TrimPrefix(literal, viewRoot+"/")) == n.ledger
 	})
 	switch {
 	case n.area != workspace && n.area != library, n.area == library && n.pkg != x.g.cfg.Package, !top && !named:
-		return failedTo("no command starts in %s: only in the workspace, in /%s, or in a folder that its rule names", brief(dir), packageDir)
+		return failedTo("no command starts in %s: only in the workspace, in /%s, or in a folder that its rule names", told(dir), packageDir)
 	case n.area == workspace:
 		x.spec.Dir = path.Join(x.places.workspace, n.rel)
 	default:
@@ -246,7 +246,7 @@ func (x *execution) startIn(rule capability.Command, dir string) *ExecError {
 	}
 	x.dir = n.ledger
 	if info, _, errno := x.g.examine(n); errno != Success || !info.Folder || !x.g.visible(n) {
-		return notFound("there is no folder %s", brief(dir))
+		return notFound("there is no folder %s", told(dir))
 	}
 	return nil
 }
@@ -259,19 +259,19 @@ func (x *execution) redirect(to string) *ExecError {
 	}
 	n := x.g.resolve(to)
 	if n.area != tmp || n.rel == "." || n.folder || !n.storable() {
-		return failedTo("standard output is kept in a file in /tmp, and %s is none", brief(to))
+		return failedTo("standard output is kept in a file in /tmp, and %s is none", told(to))
 	}
 	node := x.g.staged[n.ledger]
 	switch {
 	case node != nil && node.odd != "":
 		return failedTo("%s cannot be written: %s", brief(to), node.odd)
 	case node != nil && node.folder:
-		return failedTo("%s is a folder", brief(to))
+		return failedTo("%s is a folder", told(to))
 	case !x.g.folderExists(n):
-		return notFound("there is no folder that %s could be in", brief(to))
+		return notFound("there is no folder that %s could be in", told(to))
 	case node == nil:
 		if _, err := x.g.stagingOf(tmp).Stat(n.rel); !errors.Is(err, fs.ErrNotExist) {
-			return failedTo("%s cannot be written: a command left something else there", brief(to))
+			return failedTo("%s cannot be written: a command left something else there", told(to))
 		}
 	}
 	x.intoName = n
@@ -458,7 +458,7 @@ func (x *execution) failure(err error) string {
 }
 
 func (x *execution) startReason(e *confine.StartError) string {
-	return brief(x.argv[0]) + " did not start: " + e.Reason
+	return told(x.argv[0]) + " did not start: " + e.Reason
 }
 
 // notStarted answers for a command that never ran.
@@ -475,7 +475,7 @@ func (x *execution) notStarted(err error, took time.Duration) *ExecError {
 	case len(x.g.problems) > 0:
 		return failedTo("what the command was to see was changed meanwhile")
 	}
-	hostFailure("run "+brief(x.argv[0]), err)
+	hostFailure("run "+told(x.argv[0]), err)
 	return nil
 }
 
