@@ -114,9 +114,11 @@ func (x *execution) findFence() *ExecError {
 	return &ExecError{abi.CodeUnsupported, message + missing.Layer + ": " + firstSentence(missing.Remedy)}
 }
 
-func firstSentence(text string) string {
-	first, _, _ := strings.Cut(text, ". ")
-	return strings.TrimSuffix(first, ".")
+// firstSentence is the first thing of several to do, which is enough for a guest:
+// who runs it is told all of them.
+func firstSentence(remedy string) string {
+	first, _, _ := strings.Cut(remedy, "; ")
+	return first
 }
 
 // lower reports whether the fence is the one without namespaces, in which
