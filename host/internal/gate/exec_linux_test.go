@@ -15,6 +15,7 @@ import (
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/confine"
 	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
+	"github.com/agenthost/agenthost/host/record"
 )
 
 func TestMain(m *testing.M) {
@@ -115,6 +116,21 @@ func (y *yard) runs(c Command) string {
 }
 
 func (y *yard) does(words ...string) string { y.t.Helper(); return y.runs(Command{Argv: words}) }
+
+// starts and ends are what was recorded of the commands.
+func (y *yard) starts() []record.ExecStart { return recorded[record.ExecStart](y) }
+func (y *yard) ends() []record.ExecEnd     { return recorded[record.ExecEnd](y) }
+
+func recorded[B any](y *yard) (list []B) {
+	y.t.Helper()
+	y.mark = y.begin
+	for _, body := range y.bodies(y.begin.Seq) {
+		if b, ok := body.(B); ok {
+			list = append(list, b)
+		}
+	}
+	return list
+}
 
 func TestExecRuns(t *testing.T) {
 	y := newYard(t, setup{grants: capability.Grants{Execute: rules(
