@@ -19,6 +19,17 @@ import (
 	"github.com/agenthost/agenthost/host/session"
 )
 
+// A Fence says how much of the operating system's fence holds a command.
+type Fence string
+
+const (
+	// FenceFull is all of it: a view of its own, no network, no other processes.
+	FenceFull = Fence(confine.Full)
+	// FenceLandlock is what can be had without user namespaces: files are held back
+	// by Landlock, and system calls by a filter, but names can be guessed.
+	FenceLandlock = Fence(confine.Landlock)
+)
+
 // CommandCeilings bound the commands of a turn. What a command may leave in /out
 // and /tmp is bounded by what its turn may. The zero value of a member is its
 // default, stated beside it.

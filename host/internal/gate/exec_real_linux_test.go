@@ -58,9 +58,9 @@ func TestExecGit(t *testing.T) {
 
 func TestExecJq(t *testing.T) {
 	needs(t, "jq")
-	y := newYard(t, setup{grants: all("jq -c .a data.json", "jq -r .[] *"), files: map[string]string{"data.json": `{"a": [1, 2]}`, "list.json": `["x","y"]`}}, nil, nil)
+	y := newYard(t, setup{grants: all("jq -c .a data.json", "jq -r .b.c *"), files: map[string]string{"data.json": `{"a": [1, 2]}`, "list.json": `{"b":{"c":"x"}}`}}, nil, nil)
 	equal(t, "jq", y.does("jq", "-c", ".a", "data.json"), "0 [1,2]")
-	equal(t, "jq", y.does("jq", "-r", ".[]", "list.json"), "0 x\ny")
+	equal(t, "jq", y.does("jq", "-r", ".b.c", "list.json"), "0 x")
 }
 
 // What a compiler makes lands in scratch, where nothing is executed.
@@ -126,7 +126,7 @@ func main() {
 	const at = "/.agenthost/pkg/bin/"
 	equal(t, "tool", y.does("pkg:bin/tool", "x"), "0 "+at+"tool x "+at+"tool <nil>\nopen x: no such file or directory\nchmod x: no such file or directory")
 	equal(t, "tool", y.does("pkg:bin/tool", "pkg:bin/tool", "pkg:bin/other"), "0 "+strings.Join([]string{at + "tool", at + "tool", at + "other", at + "tool", "<nil>"}, " ")+
-		"\nopen "+at+"tool: read-only file system\nchmod "+at+"tool: read-only file system\nopen "+at+"other: read-only file system\nchmod "+at+"other: read-only file system")
+		"\nopen "+at+"tool: permission denied\nchmod "+at+"tool: read-only file system\nopen "+at+"other: permission denied\nchmod "+at+"other: read-only file system")
 	unpacked := filepath.Join(y.stages, "package")
 	for name, want := range map[string]os.FileMode{"bin/tool": 0o555, "bin/other": 0o444, "manifest.json": 0o444} {
 		if info, err := os.Stat(filepath.Join(unpacked, name)); err != nil || info.Mode() != want {
@@ -140,9 +140,21 @@ func main() {
 	}
 }
 
+// operatorsFolder is a folder for programs. It is not beneath /tmp, which commands
+// have of their own.
+func operatorsFolder(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/var/tmp", "gate-tools-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // A program that is another one by the time it is started is not.
 func TestExecReplacedProgram(t *testing.T) {
-	tools := t.TempDir()
+	tools := operatorsFolder(t)
 	tool := filepath.Join(tools, "tool")
 	program := goProgram(t, "package main\n\nfunc main() { println(1) }\n")
 	replace := func() {
@@ -174,7 +186,7 @@ func TestExecReplacedProgram(t *testing.T) {
 // A program of the operator's own folder runs, is shown to the command, and is
 // changed in place.
 func TestExecChangedProgram(t *testing.T) {
-	tools := t.TempDir()
+	tools := operatorsFolder(t)
 	tool := filepath.Join(tools, "tool")
 	if err := os.WriteFile(tool, []byte("#!/bin/sh\necho $0; ls "+tools+"\n"), 0o755); err != nil {
 		t.Fatal(err)

@@ -184,7 +184,7 @@ func (x *execution) arguments(operands []string) *ExecError {
 		switch {
 		case ok:
 			if _, err := x.g.cfg.Package.Stat(name); err != nil {
-				return notFound("%s is not in the package", told(word))
+				return notFound("%s is not in the package", brief(word))
 			}
 			word = path.Join(x.places.pkg, name)
 		case x.lower():
@@ -240,7 +240,7 @@ func (x *execution) startIn(rule capability.Command, dir string) *ExecError {
 	})
 	switch {
 	case n.area != workspace && n.area != library, n.area == library && n.pkg != x.g.cfg.Package, !top && !named:
-		return failedTo("no command starts in %s: only in the workspace, in /%s, or in a folder that its rule names", told(dir), packageDir)
+		return failedTo("no command starts in %s: only in the workspace, in /%s, or in a folder that its rule names", brief(dir), packageDir)
 	case n.area == workspace:
 		x.spec.Dir = path.Join(x.places.workspace, n.rel)
 	default:
@@ -248,7 +248,7 @@ func (x *execution) startIn(rule capability.Command, dir string) *ExecError {
 	}
 	x.dir = n.ledger
 	if info, _, errno := x.g.examine(n); errno != Success || !info.Folder || !x.g.visible(n) {
-		return notFound("there is no folder %s", told(dir))
+		return notFound("there is no folder %s", brief(dir))
 	}
 	return nil
 }
@@ -261,19 +261,19 @@ func (x *execution) redirect(to string) *ExecError {
 	}
 	n := x.g.resolve(to)
 	if n.area != tmp || n.rel == "." || n.folder || !n.storable() {
-		return failedTo("standard output is kept in a file in /tmp, and %s is none", told(to))
+		return failedTo("standard output is kept in a file in /tmp, and %s is none", brief(to))
 	}
 	node := x.g.staged[n.ledger]
 	switch {
 	case node != nil && node.odd != "":
 		return failedTo("%s cannot be written: %s", brief(to), node.odd)
 	case node != nil && node.folder:
-		return failedTo("%s is a folder", told(to))
+		return failedTo("%s is a folder", brief(to))
 	case !x.g.folderExists(n):
-		return notFound("there is no folder that %s could be in", told(to))
+		return notFound("there is no folder that %s could be in", brief(to))
 	case node == nil:
 		if _, err := x.g.stagingOf(tmp).Stat(n.rel); !errors.Is(err, fs.ErrNotExist) {
-			return failedTo("%s cannot be written: a command left something else there", told(to))
+			return failedTo("%s cannot be written: a command left something else there", brief(to))
 		}
 	}
 	x.intoName = n
@@ -460,7 +460,7 @@ func (x *execution) failure(err error) string {
 }
 
 func (x *execution) startReason(e *confine.StartError) string {
-	return told(x.argv[0]) + " did not start: " + e.Reason
+	return brief(x.argv[0]) + " did not start: " + e.Reason
 }
 
 // notStarted answers for a command that never ran.
@@ -477,7 +477,7 @@ func (x *execution) notStarted(err error, took time.Duration) *ExecError {
 	case len(x.g.problems) > 0:
 		return failedTo("what the command was to see was changed meanwhile")
 	}
-	hostFailure("run "+told(x.argv[0]), err)
+	hostFailure("run "+brief(x.argv[0]), err)
 	return nil
 }
 

@@ -88,19 +88,19 @@ func (x *execution) packageProgram(name string) (*runnable, *ExecError) {
 	info, err := x.g.cfg.Package.Stat(name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, notFound("%s is not in the package", told(word))
+		return nil, notFound("%s is not in the package", brief(word))
 	case err != nil:
-		hostFailure("read "+told(word), err)
+		hostFailure("read "+brief(word), err)
 	case info.Folder:
-		return nil, failedTo("%s is a folder", told(word))
+		return nil, failedTo("%s is a folder", brief(word))
 	}
 	content, err := x.g.cfg.Package.Open(name)
 	if err != nil {
-		hostFailure("read "+told(word), err)
+		hostFailure("read "+brief(word), err)
 	}
 	head := make([]byte, min(info.Size, maxShebang))
 	if _, err := content.ReadAt(head, 0); err != nil && err != io.EOF {
-		hostFailure("read "+told(word), err)
+		hostFailure("read "+brief(word), err)
 	}
 	seen := path.Join(x.places.pkg, name)
 	p := &runnable{
@@ -120,7 +120,7 @@ func (x *execution) packageProgram(name string) (*runnable, *ExecError) {
 // where the script is in the view.
 func (x *execution) interpret(p *runnable, s shebang, word, seen string) *ExecError {
 	if s.wrong != "" {
-		return failedTo("%s cannot be run: %s", told(word), s.wrong)
+		return failedTo("%s cannot be run: %s", brief(word), s.wrong)
 	}
 	var f *systemFile
 	var no *ExecError
@@ -131,9 +131,9 @@ func (x *execution) interpret(p *runnable, s shebang, word, seen string) *ExecEr
 	}
 	switch {
 	case no != nil:
-		return &ExecError{no.Code, fmt.Sprintf("the interpreter of %s: %s", told(word), no.Message)}
+		return &ExecError{no.Code, fmt.Sprintf("the interpreter of %s: %s", brief(word), no.Message)}
 	case bytes.HasPrefix(f.head, []byte("#!")):
-		return failedTo("%s cannot be run: its interpreter %s is a script itself; name a program in its first line", told(word), f.path)
+		return failedTo("%s cannot be run: its interpreter %s is a script itself; name a program in its first line", brief(word), f.path)
 	}
 	interpreter := f.record()
 	p.path, p.device, p.inode, p.interpreter = f.path, f.info.Dev, f.info.Ino, &interpreter
@@ -146,7 +146,7 @@ func (x *execution) interpret(p *runnable, s shebang, word, seen string) *ExecEr
 // does.
 func (x *execution) onPath(name string) (*systemFile, *ExecError) {
 	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
-		return nil, failedTo("%s is not the name of a program", told(name))
+		return nil, failedTo("%s is not the name of a program", brief(name))
 	}
 	var found *ExecError
 	for _, folder := range x.path {
@@ -161,7 +161,7 @@ func (x *execution) onPath(name string) (*systemFile, *ExecError) {
 	if found != nil {
 		return nil, found
 	}
-	return nil, notFound("%s is in none of the folders %s; the operator can install it, or name its folder in path of the policy", told(name), strings.Join(x.path, ":"))
+	return nil, notFound("%s is in none of the folders %s; the operator can install it, or name its folder in path of the policy", brief(name), strings.Join(x.path, ":"))
 }
 
 // system judges a program by its path on the machine. Links are resolved: what
@@ -169,12 +169,12 @@ func (x *execution) onPath(name string) (*systemFile, *ExecError) {
 func (x *execution) system(name string) (*systemFile, *ExecError) {
 	real, err := filepath.EvalSymlinks(name)
 	if errorsOfAbsence(err) {
-		return nil, notFound("there is no %s", told(name))
+		return nil, notFound("there is no %s", brief(name))
 	} else if err != nil {
-		return nil, failedTo("%s cannot be examined", told(name))
+		return nil, failedTo("%s cannot be examined", brief(name))
 	}
 	if !slices.ContainsFunc(x.seen, func(folder string) bool { return within(real, folder) }) {
-		return nil, failedTo("%s does not lie in a folder that commands see; the operator can name its folder in path of the policy", told(name))
+		return nil, failedTo("%s does not lie in a folder that commands see; the operator can name its folder in path of the policy", brief(name))
 	}
 	top, err := beneath.Open("/")
 	if err != nil {
@@ -183,7 +183,7 @@ func (x *execution) system(name string) (*systemFile, *ExecError) {
 	defer top.Close()
 	h, err := top.OpenRead(strings.TrimPrefix(real, "/"))
 	if err != nil {
-		return nil, failedTo("%s cannot be read, and so not be recorded", told(real))
+		return nil, failedTo("%s cannot be read, and so not be recorded", brief(real))
 	}
 	defer h.Close()
 	info, err := h.Stat()
@@ -191,7 +191,7 @@ func (x *execution) system(name string) (*systemFile, *ExecError) {
 	case err != nil:
 		hostFailure("examine "+real, err)
 	case !info.Mode.IsRegular() || info.Mode&0o111 == 0:
-		return nil, failedTo("%s is not an executable file", told(real))
+		return nil, failedTo("%s is not an executable file", brief(real))
 	}
 	f := &systemFile{judged: judged{real, info}, head: make([]byte, min(info.Size, maxShebang))}
 	if _, err := h.ReadAt(f.head, 0); err != nil && err != io.EOF {
@@ -201,7 +201,7 @@ func (x *execution) system(name string) (*systemFile, *ExecError) {
 	x.g.cfg.Commands.Digests.take(x.g.ctx, []*subject{s})
 	x.g.checkContext()
 	if s.err != nil {
-		return nil, failedTo("%s was changed while it was looked at", told(real))
+		return nil, failedTo("%s was changed while it was looked at", brief(real))
 	}
 	f.sum = s.sum
 	return f, nil
@@ -224,9 +224,9 @@ func (g *Gate) lookAtPrograms(p *runnable) {
 	}
 }
 
-// told is a word of the guest's or a path in a message: no longer than a person
+// brief is a word of the guest's or a path in a message: no longer than a person
 // reads.
-func told(word string) string { return printable(word, int64(len(word))) }
+func brief(word string) string { return printable(word, int64(len(word))) }
 
 // systemFolders are the folders that every command sees, and their real places:
 // those of the system, and those on the operator's path that are not among them.
