@@ -109,10 +109,6 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 	if err != nil {
 		return nil, err
 	}
-	path := r.turn.Policy.Path
-	if len(path) == 0 {
-		path = []string{"/usr/bin", "/bin"}
-	}
 	c := r.runner.cfg.Commands.filled()
 	return &gate.Commands{
 		Fence: func(ctx context.Context) (*confine.Report, error) {
@@ -120,7 +116,7 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 			r.fenced(report, err)
 			return report, err
 		},
-		Path: path, Env: r.environment,
+		Path: r.programs, Env: r.environment,
 		Limits: confine.Limits{
 			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
 			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
@@ -170,6 +166,23 @@ func (c Config) hidden(t Turn) ([]string, error) {
 		hidden = append(hidden, real)
 	}
 	return hidden, nil
+}
+
+// findPrograms takes the folders in which commands are looked up from the policy.
+func (p *Prepared) findPrograms() (err error) {
+	if len(p.granted.Execute) == 0 {
+		return nil
+	}
+	path := p.turn.Policy.Path
+	if len(path) == 0 {
+		path = []string{"/usr/bin", "/bin"}
+	}
+	p.programs, err = gate.ProgramFolders(path, append([]string{p.turn.Workspace}, p.turn.Protected...))
+	var wrong *gate.PathError
+	if errors.As(err, &wrong) {
+		return &RequestError{filepath.Base(p.turn.Policy.Source) + ": path: " + wrong.Error(), "name another folder, such as one in /opt or /usr/local"}
+	}
+	return err
 }
 
 // findEnvironment takes the variables that commands get, beside those they always

@@ -77,6 +77,7 @@ type Prepared struct {
 	outputs   []archive.Output
 	libraries map[string]*archive.Package // by id
 
+	programs    []string // folders in which commands are looked up
 	environment []string // NAME=VALUE, that commands get from the operator's
 }
 
@@ -197,6 +198,9 @@ func (p *Prepared) prepare(ctx context.Context) error {
 		return err
 	}
 	if err := p.findLibraries(); err != nil {
+		return err
+	}
+	if err := p.findPrograms(); err != nil {
 		return err
 	}
 	if err := p.findEnvironment(); err != nil {

@@ -11,7 +11,7 @@ import (
 // Commands is what a turn's commands stand on.
 type Commands struct {
 	Fence   func(context.Context) (*confine.Report, error) // the canary, run once per process; its tier is the one commands run in
-	Path    []string                                       // folders in which bare names are looked up; never the guest's
+	Path    []string                                       // folders in which bare names are looked up, from [ProgramFolders]; never the guest's
 	Env     []string                                       // further variables, NAME=VALUE, from the operator
 	Limits  confine.Limits                                 // ceilings of one command
 	Time    time.Duration                                  // ceiling of all commands of the turn together, on the wall

@@ -32,7 +32,6 @@ type execution struct {
 	g       *Gate
 	fence   *confine.Report // the canary's
 	places  inView
-	path    []string // where bare names are looked up
 	seen    []string // folders that every command sees, without links
 	program *runnable
 	dir     string // where it starts, as a ledger spells names
@@ -62,10 +61,8 @@ func (g *Gate) prepareExec(rule capability.Command, c Command) (*execution, *Exe
 	if x.lower() {
 		x.places = inView{at.Workspace, at.Out, at.Tmp, at.Package}
 	}
+	x.spec.System, x.seen = systemFolders(g.cfg.Commands.Path)
 	var no *ExecError
-	if x.spec.System, x.seen, x.path, no = systemFolders(g.cfg.Commands.Path, at); no != nil {
-		return nil, no
-	}
 	if x.spec.Limits, no = x.limits(c); no != nil {
 		return nil, no
 	}
@@ -192,7 +189,7 @@ func (x *execution) arguments(operands []string) *ExecError {
 		}
 		x.spec.Argv = append(x.spec.Argv, word)
 	}
-	env, err := confine.Environment(x.path, x.places.tmp, x.g.cfg.Commands.Env)
+	env, err := confine.Environment(x.g.cfg.Commands.Path, x.places.tmp, x.g.cfg.Commands.Env)
 	if err != nil {
 		hostFailure("make the environment of a command", err)
 	}

@@ -149,7 +149,7 @@ func (x *execution) onPath(name string) (*systemFile, *ExecError) {
 		return nil, failedTo("%s is not the name of a program", brief(name))
 	}
 	var found *ExecError
-	for _, folder := range x.path {
+	for _, folder := range x.g.cfg.Commands.Path {
 		f, no := x.system(filepath.Join(folder, name))
 		switch {
 		case no == nil:
@@ -161,7 +161,7 @@ func (x *execution) onPath(name string) (*systemFile, *ExecError) {
 	if found != nil {
 		return nil, found
 	}
-	return nil, notFound("%s is in none of the folders %s; the operator can install it, or name its folder in path of the policy", brief(name), strings.Join(x.path, ":"))
+	return nil, notFound("%s is in none of the folders %s; the operator can install it, or name its folder in path of the policy", brief(name), strings.Join(x.g.cfg.Commands.Path, ":"))
 }
 
 // system judges a program by its path on the machine. Links are resolved: what
@@ -228,50 +228,63 @@ func (g *Gate) lookAtPrograms(p *runnable) {
 // reads.
 func brief(word string) string { return printable(word, int64(len(word))) }
 
-// systemFolders are the folders that every command sees, and their real places:
-// those of the system, and those on the operator's path that are not among them.
-// The path is returned with those real places, too.
-func systemFolders(operators []string, places Places) (system, seen, onPath []string, no *ExecError) {
+// A PathError says why programs cannot be looked up in a folder that an operator
+// named.
+type PathError struct{ Folder, What string }
+
+func (e *PathError) Error() string { return fmt.Sprintf("%q %s", e.Folder, e.What) }
+
+// own are the places of a view that every command has for itself, and what is
+// beneath them is not the machine's.
+var own = []string{viewRoot, "/" + outDir, "/" + tmpDir, "/" + ownDir, confine.Home, "/dev", "/etc", "/proc"}
+
+// ProgramFolders resolves the folders of an operator's path. Those that every
+// command sees anyhow stand as they are written, those that do not exist are left
+// out, and the others, which commands then see too, by their real paths. Writable
+// are folders in which agents write, wherever they lie. The error is a
+// *[PathError].
+func ProgramFolders(path, writable []string) (folders []string, err error) {
+	for _, folder := range path {
+		if !slices.ContainsFunc(confine.System(), func(s string) bool { return within(folder, s) }) {
+			real, err := filepath.EvalSymlinks(folder)
+			if err != nil {
+				continue
+			}
+			overlaps := func(other string) bool { return within(real, other) || within(other, real) || real == "/" }
+			switch {
+			case slices.ContainsFunc(confine.System(), func(s string) bool { return within(real, s) }):
+			case slices.ContainsFunc(append(confine.System(), own...), overlaps):
+				return nil, &PathError{folder, "cannot be shown to commands: they have one of their own in its place"}
+			case slices.ContainsFunc(writable, func(w string) bool {
+				w, err := filepath.EvalSymlinks(w)
+				return err == nil && overlaps(w)
+			}):
+				return nil, &PathError{folder, "is where agents write: its programs would not be the operator's"}
+			}
+			folder = real
+		}
+		if !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders, nil
+}
+
+// systemFolders are the folders of the machine that a command sees, with those that
+// the operator's path adds to them, and where all of them really are.
+func systemFolders(path []string) (system, seen []string) {
 	system = confine.System()
+	for _, folder := range path {
+		if !slices.ContainsFunc(system, func(s string) bool { return within(folder, s) }) {
+			system = append(system, folder)
+		}
+	}
 	for _, folder := range system {
 		if real, err := filepath.EvalSymlinks(folder); err == nil {
 			seen = append(seen, real)
 		}
 	}
-	for _, folder := range operators {
-		if !slices.ContainsFunc(system, func(s string) bool { return within(folder, s) }) {
-			real, err := filepath.EvalSymlinks(folder)
-			if err != nil {
-				continue // what is not there holds no program
-			}
-			folder = real
-			if no := ownFolder(folder, places); no != nil {
-				return nil, nil, nil, no
-			}
-			if !slices.ContainsFunc(seen, func(s string) bool { return within(folder, s) }) {
-				system, seen = append(system, folder), append(seen, folder)
-			}
-		}
-		if !slices.Contains(onPath, folder) {
-			onPath = append(onPath, folder)
-		}
-	}
-	return outermost(system), seen, onPath, nil
-}
-
-// ownFolder refuses a folder of programs that an agent could write to, or that the
-// fence has for itself.
-func ownFolder(folder string, places Places) *ExecError {
-	for _, place := range []string{places.Workspace, places.Published, places.Staged, places.Out, places.Tmp, places.Package} {
-		real, err := filepath.EvalSymlinks(place)
-		if err != nil {
-			continue // nobody writes to what is not there
-		}
-		if within(folder, real) || within(real, folder) {
-			return failedTo("the operator's path has a folder in which agents write; its programs are no longer the operator's")
-		}
-	}
-	return nil
+	return outermost(system), seen
 }
 
 // outermost leaves out folders beneath others of the list.
