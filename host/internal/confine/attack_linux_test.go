@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"syscall"
@@ -49,6 +50,15 @@ func attackMain(args []string) int {
 		return 0
 	case "canary":
 		return lateCanaryMain()
+	case "victim":
+		runtime.LockOSThread()
+		if err := dropCapabilities(os.Getuid() != 0); err != nil {
+			return 3
+		}
+		_ = syscall.Exec("/usr/bin/sleep", []string{"secret", "600"}, []string{"X=secret"})
+		return 3
+	case "no namespaces":
+		return noNamespacesMain(Tier(args[1]))
 	case "host without groups":
 		// In a mount namespace of its own, which still shares its mounts.
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -239,6 +249,26 @@ var attempts = map[string]func() error{
 	"set an attribute of what is granted": func() error {
 		return stoppedBy(unix.Setxattr(seen("granted"), "user.mark", []byte("x"), 0))
 	},
+	"set the times by a descriptor": func() error {
+		return stoppedBy(opened(seen("granted"), func(fd int) error { return raw(unix.SYS_UTIMENSAT, uintptr(fd), 0, 0, 0) }))
+	},
+	"set the mode by a descriptor": func() error {
+		return stoppedBy(opened(seen("granted"), func(fd int) error { return unix.Fchmod(fd, 0o600) }))
+	},
+	"set the owner by a descriptor": func() error {
+		return stoppedBy(opened(seen("granted"), func(fd int) error { return unix.Fchown(fd, os.Getuid(), os.Getgid()) }))
+	},
+	"set an attribute by a descriptor": func() error {
+		return stoppedBy(opened(seen("granted"), func(fd int) error { return unix.Fsetxattr(fd, "user.mark", []byte("x"), 0) }))
+	},
+	"watch beside the grant": func() error {
+		fd, err := unix.InotifyInit()
+		if err != nil {
+			return err
+		}
+		_, err = unix.InotifyAddWatch(fd, env("HOST"), unix.IN_ALL_EVENTS)
+		return stoppedBy(err)
+	},
 	"write settings into HOME": func() error {
 		return stoppedBy(os.WriteFile(filepath.Join(os.Getenv("HOME"), ".gitconfig"), nil, 0o644))
 	},
@@ -291,6 +321,20 @@ var attempts = map[string]func() error{
 	},
 	"see a host process": func() error { _, err := os.Stat("/proc/" + env("PID")); return stoppedBy(err) },
 	"be traced":          func() error { return raw(unix.SYS_PTRACE, unix.PTRACE_TRACEME) },
+	"limit a host process": func() error {
+		return onVictim(func(pid int) error {
+			return unix.Prlimit(pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 10, Max: 10}, nil)
+		})
+	},
+	"slow a host process down": func() error {
+		return onVictim(func(pid int) error { return unix.Setpriority(unix.PRIO_PROCESS, pid, 19) })
+	},
+	"move a host process": func() error {
+		var one unix.CPUSet
+		one.Set(0)
+		return onVictim(func(pid int) error { return unix.SchedSetaffinity(pid, &one) })
+	},
+	"read a host process's arguments": func() error { return readAny("/proc/" + env("PID") + "/cmdline") },
 	"read the memory of a host process": func() error {
 		pid, _ := strconv.Atoi(env("PID"))
 		f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mem")
@@ -413,7 +457,7 @@ var attempts = map[string]func() error{
 	"memory of many": func() error {
 		// Each is within the limit.
 		for range 8 {
-			cmd := exec.Command("/attack", attackCommand, "a part of the memory")
+			cmd := exec.Command(thisProgram, attackCommand, "a part of the memory")
 			if err := cmd.Start(); err != nil {
 				return stoppedBy(err)
 			}
@@ -439,6 +483,24 @@ var attempts = map[string]func() error{
 	},
 }
 
+// opened does something with a file that is open for reading.
+func opened(name string, do func(fd int) error) error {
+	fd, err := unix.Open(name, unix.O_RDONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return do(fd)
+}
+
+func onVictim(do func(pid int) error) error {
+	pid, err := strconv.Atoi(env("PID"))
+	if err != nil {
+		return err
+	}
+	return stoppedBy(do(pid))
+}
+
 func clone3(a *[88]byte) error {
 	pid, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(a)), 64, 0)
 	switch {
@@ -455,8 +517,12 @@ func clone3(a *[88]byte) error {
 
 // loader is the interpreter that programs for this architecture name.
 func loader() string {
-	found, _ := filepath.Glob("/lib*/ld-linux-*")
-	return append(found, "/lib/ld-linux")[0]
+	for _, name := range []string{"/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"} {
+		if exists(name) {
+			return name
+		}
+	}
+	return "/lib/ld-linux"
 }
 
 // use touches every page of n bytes.

@@ -11,13 +11,22 @@ const (
 	refuse  // it fails with EPERM
 	clone   // allowed, but for new namespaces
 	pair    // allowed for connected pairs of the unix family
-	limit1  // allowed, but for the limit of core dumps, which argument 0 names
-	limit2  // allowed, but for setting that limit, which argument 1 names, to what argument 2 points at
+	limit1  // allowed, but for the limits of core dumps and file locks, which argument 0 names
+	limit2  // allowed, but for setting those, which argument 1 names, to what argument 2 points at
 	control // allowed, but for what injects input into terminals
 	mode1   // allowed, but for set-uid and set-gid bits in argument 1
 	mode2   // and so on for argument 2
 	open    // allowed, but for creating a file with those bits; flags are argument 1
 	openAt  // and so on where flags are argument 2
+
+	// Those of the tier Landlock alone.
+	without  // it fails with EOPNOTSUPP, as on a file system that cannot do it
+	self     // allowed for this process: where argument 0 is 0
+	selves   // allowed for this process or its group: where argument 0 is 0 or 1, and argument 1 is 0
+	limitOwn // as limit2, for this process: where argument 0 is 0
+	controls // allowed for what reads and sets descriptors and terminals; else it fails with ENOTTY
+	orphan   // allowed, but for what is to happen when the parent ends
+	owner    // allowed, but for having signals sent to others
 )
 
 // A call is one system call: its numbers, -1 where an architecture does not have

@@ -25,6 +25,11 @@ type order struct {
 	Spec Spec
 	// PidMax bounds the process numbers of the namespace; 0 leaves them.
 	PidMax int
+	// Tasks bounds the processes and threads of the user, of the namespace where
+	// there is one; 0 leaves them.
+	Tasks int
+	// Mark is what its supervisor knows it and its descendants by, where it has one.
+	Mark uint64
 }
 
 // A reply is what the child says: its report before it starts the program, or why
@@ -44,8 +49,10 @@ func Child(args []string) int {
 	switch {
 	case len(args) == 2 && args[0] == argTry:
 		return tryMain(args[1])
-	case len(args) == 2 && args[0] == argCanary:
-		return canaryMain(args[1])
+	case len(args) == 3 && args[0] == argCanary:
+		return canaryMain(Tier(args[1]), args[2])
+	case len(args) == 1 && args[0] == argSupervise:
+		return supervise()
 	case len(args) != 0:
 		return 126
 	}
@@ -95,20 +102,34 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 		return &MissingError{"platform", runtime.GOARCH + " has no reviewed system calls", platformRemedy}
 	}
 	with := choose(s)
-	program := arch.filter()
-	start, err := newStart(s)
+	start, err := newStart(s, o.Tasks)
 	if err != nil {
 		return err
 	}
 	report := Report{Tier: s.Tier, Limits: s.Limits}
 
 	unix.Umask(0o022)
-	if err := boundNamespaces(o.PidMax, &report); err != nil {
-		return err
+	// Where the machine runs out of memory, what runs in the fence goes first.
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
+	rule, restrict := inFull, s.restrict
+	if s.Tier == Landlock {
+		version, err := landlockVersion()
+		if err != nil {
+			return err
+		}
+		rule, restrict = inLandlock(version), s.restrictPaths
+		if err := setMark(o.Mark); err != nil {
+			return fmt.Errorf("confine: mark the process: %w", err)
+		}
+	} else {
+		if err := boundNamespaces(o.PidMax, &report); err != nil {
+			return err
+		}
+		if err := s.makeView(); err != nil {
+			return err
+		}
 	}
-	if err := s.makeView(); err != nil {
-		return err
-	}
+	program := arch.filter(rule)
 	if err := unix.Chdir(s.Dir); err != nil {
 		return &StartError{s.Program, fmt.Sprintf("enter %s: %v", s.Dir, err)}
 	}
@@ -121,27 +142,31 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	if err := unix.CloseRange(orderFd, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("confine: close_range: %w", err)
 	}
-	if err := dropCapabilities(); err != nil {
-		return fmt.Errorf("confine: drop Linux capabilities: %w", err)
+	own, err := openStatus() // in the tier Landlock it is out of reach when it is needed
+	if err != nil {
+		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("confine: no_new_privs: %w", err)
+	}
+	if err := dropCapabilities(s.Tier == Landlock && os.Getuid() != 0); err != nil {
+		return fmt.Errorf("confine: drop Linux capabilities: %w", err)
 	}
 	// It is open to the process before, and no grant opens it after.
 	if err := tryOpen(canary, unix.O_WRONLY); err != nil {
 		return fmt.Errorf("confine: open %s: %w", canary, err)
 	}
 	if with.landlock {
-		if report.Landlock, err = s.restrict(); err != nil {
+		if report.Landlock, err = restrict(); err != nil {
 			return err
 		}
 	}
 	if with.seccomp {
-		if err := filterOnce(program); err != nil {
+		if err := filterOnce(own, program); err != nil {
 			return &MissingError{"seccomp", err.Error(), seccompRemedy}
 		}
 	}
-	if err := s.readBack(&report, with); err != nil {
+	if err := s.readBack(own, &report, with); err != nil {
 		return err
 	}
 	if err := answers.Encode(reply{Report: &report}); err != nil {
@@ -154,10 +179,8 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 // boundNamespaces has this process make no user namespace, whatever the filter
 // says, and bounds the numbers of processes. Both belong to the namespaces it is
 // in. The first is a second lock on a door that the filter holds shut; machines
-// that mount /proc/sys read-only do without it. Where the machine runs out of
-// memory, what runs in the fence goes first.
+// that mount /proc/sys read-only do without it.
 func boundNamespaces(pidMax int, r *Report) error {
-	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	_ = os.WriteFile("/proc/sys/user/max_user_namespaces", []byte("0"), 0)
 	if pidMax == 0 {
 		return nil
@@ -210,22 +233,23 @@ func setLimits(l Limits) error {
 }
 
 // dropCapabilities gives up every Linux capability of this thread, and every way
-// to get one.
-func dropCapabilities() error {
+// to get one. An ordinary user who is in no user namespace has none, and no right
+// to give up more: ordinary says that no_new_privs will do.
+func dropCapabilities(ordinary bool) error {
 	// capabilities(7): SECBIT_NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE, and
 	// the locks of these and of KEEP_CAPS.
 	const locked = 1<<0 | 1<<1 | 1<<2 | 1<<3 | 1<<5 | 1<<6 | 1<<7
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return err
 	}
-	for c := uintptr(0); c < 64; c++ {
+	for c := uintptr(0); c < 64 && !ordinary; c++ {
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err == unix.EINVAL {
 			break // the kernel has no more
 		} else if err != nil {
 			return err
 		}
 	}
-	if err := unix.Prctl(unix.PR_SET_SECUREBITS, locked, 0, 0, 0); err != nil {
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, locked, 0, 0, 0); err != nil && !ordinary {
 		return err
 	}
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
@@ -251,15 +275,15 @@ func (s *Spec) checkProgram() error {
 
 // filterOnce installs the filter and sees that there is one more than before: the
 // host may run under others.
-func filterOnce(program []unix.SockFilter) error {
-	before, err := readStatus()
+func filterOnce(own *os.File, program []unix.SockFilter) error {
+	before, err := readStatus(own)
 	if err != nil {
 		return err
 	}
 	if err := install(program); err != nil {
 		return err
 	}
-	after, err := readStatus()
+	after, err := readStatus(own)
 	if err != nil {
 		return err
 	}
@@ -278,18 +302,25 @@ type start struct {
 	failed      []byte
 }
 
-func newStart(s *Spec) (*start, error) {
+func newStart(s *Spec, tasks int) (*start, error) {
 	path, err1 := syscall.BytePtrFromString(s.Program)
 	argv, err2 := syscall.SlicePtrFromStrings(s.Argv)
 	env, err3 := syscall.SlicePtrFromStrings(s.Env)
 	if err := errors.Join(err1, err2, err3); err != nil {
 		return nil, &StartError{s.Program, "a word of argv or of the environment has a NUL byte"}
 	}
-	memory, tasks := uint64(s.Limits.Memory), uint64(s.Limits.Processes)
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NPROC, &now); err != nil {
+		return nil, fmt.Errorf("confine: read the limit of processes: %w", err)
+	}
+	if tasks != 0 {
+		now.Max = min(now.Max, uint64(tasks))
+	}
+	memory := uint64(s.Limits.Memory)
 	return &start{
 		path, argv, env,
 		unix.Rlimit{Cur: memory, Max: memory},
-		unix.Rlimit{Cur: tasks, Max: tasks},
+		unix.Rlimit{Cur: now.Max, Max: now.Max},
 		[]byte(`{"Errno":"0000"}`),
 	}, nil
 }

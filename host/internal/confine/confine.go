@@ -7,7 +7,9 @@
 // and of exactly what the spec names; it has no network, no Linux capabilities, no
 // other process in sight, and system calls it does not need fail. Each of these is
 // read back in the process that becomes the command, before it does; what is not
-// so ends it. A machine that cannot do it gets a [*MissingError], never less.
+// so ends it. A machine that cannot do it gets a [*MissingError], never less: the
+// lesser fence for machines without namespaces, [Landlock], is only for who asks
+// for it.
 //
 // The fence is put up by a child of this program, started from its own executable:
 // main must hand over to [Child] before it does anything else.
@@ -43,8 +45,11 @@ const (
 	// Full is all of it: a view, namespaces, Landlock, seccomp. The zero Tier is Full.
 	Full Tier = "full"
 	// Landlock is for machines that let nobody make namespaces: Landlock and seccomp
-	// alone. There is no view: what is bound is seen at its real path, and of
-	// everything else it can be told that it exists.
+	// alone. There is no view: wherever a Spec speaks of one, it is the machine's own
+	// file system, a bind's target counts for nothing, and what is bound is at its
+	// real path. Files that are not bound can be neither opened nor listed, but their
+	// names, sizes and times can be asked for. /proc and /dev/shm are shut. No mode,
+	// owner, time or attribute of a file can be set, whosever it is.
 	Landlock Tier = "landlock"
 )
 
@@ -223,12 +228,15 @@ type Report struct {
 	// NoNewPrivileges and Seccomp are as in proc_pid_status(5): 1 and 2.
 	NoNewPrivileges int `json:"no_new_privileges"`
 	Seccomp         int `json:"seccomp"`
-	// Capabilities are the Linux capabilities that are left, in any set.
+	// Capabilities are the Linux capabilities that are left, in any set; in the tier
+	// Landlock without the bounding set of an ordinary user, which only root can make
+	// smaller and no_new_privs makes moot.
 	Capabilities uint64 `json:"capabilities"`
 	// Limits are those that were in force.
 	Limits Limits `json:"limits"`
 	// Processes says what bounds them: "cgroup v1", "cgroup v2", "pid_max" or
-	// "rlimit", the last never for a host that is root.
+	// "rlimit", the last never for a host that is root. In the tier Landlock rlimit is
+	// of all that the user runs: what that was at the start comes on top.
 	Processes string `json:"processes"`
 	// Memory says what bounds it: "cgroup v1", "cgroup v2" or "polled".
 	Memory string `json:"memory"`
@@ -324,14 +332,17 @@ func (s Spec) checked() (Spec, error) {
 			return s, fmt.Errorf("confine: bind from %q, which is not an absolute path in its shortest form", b.Root)
 		case b.Name != "." && (!canonical("/"+b.Name) || b.Name == ""):
 			return s, fmt.Errorf("confine: bind %q of %s: not a relative path in its shortest form", b.Name, b.Root)
-		case !canonical(b.Target) || b.Target == "/":
+		case s.Tier == Full && (!canonical(b.Target) || b.Target == "/"):
 			return s, fmt.Errorf("confine: bind to %q, which is not an absolute path beneath / in its shortest form", b.Target)
 		case b.Access != Read && b.Access != Execute && !b.Access.writes():
 			return s, fmt.Errorf("confine: bind to %s with access %q", b.Target, b.Access)
-		case taken[b.Target]:
+		case s.Tier == Full && taken[b.Target]:
 			return s, fmt.Errorf("confine: the view has %s twice", b.Target)
 		}
 		taken[b.Target] = true
+	}
+	if s.Tier == Landlock {
+		return s, nil
 	}
 	// Where one target lay beneath another, its mount point would be made in what
 	// the other bound.

@@ -234,7 +234,7 @@ func TestAsUser(t *testing.T) {
 	if err := os.Chown(dir, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested|TestAccess|TestOwn)$", "-test.timeout=2m"}
+	args := []string{"-test.run=^(TestRun|TestReport|TestPosture|TestEscapes|TestLimits|TestLifecycle|TestProbe|TestPrograms|TestTakenAway|TestLayers|TestConcurrent|TestStartErrors|TestSpecs|TestNested|TestAccess|TestOwn|TestLower.*|TestNoNamespaces)$", "-test.timeout=2m"}
 	if testing.Verbose() {
 		args = append(args, "-test.v")
 	}

@@ -1,6 +1,7 @@
 package confine
 
 import (
+	"cmp"
 	_ "embed"
 	"fmt"
 	"net"
@@ -46,6 +47,11 @@ var escapes = []struct{ name, control, want string }{
 	{"set the mode of what is granted", anyone, "read-only file system"},
 	{"set the times of what is granted", anyone, "read-only file system"},
 	{"set an attribute of what is granted", anyone, "read-only file system"},
+	{"set the times by a descriptor", anyone, "read-only file system"},
+	{"set the mode by a descriptor", anyone, "read-only file system"},
+	{"set the owner by a descriptor", anyone, "read-only file system"},
+	{"set an attribute by a descriptor", anyone, "read-only file system"},
+	{"watch beside the grant", anyone, "no such file or directory"},
 	{"write settings into HOME", anyone, "read-only file system"},
 
 	{"connect to the host", anyone, "operation not permitted"},
@@ -62,6 +68,10 @@ var escapes = []struct{ name, control, want string }{
 	{"signal a host process", anyone, "no such process"},
 	{"see a host process", anyone, "no such file or directory"},
 	{"read the memory of a host process", anyone, "no such file or directory"},
+	{"read a host process's arguments", anyone, "no such file or directory"},
+	{"limit a host process", anyone, "no such process"},
+	{"slow a host process down", anyone, "no such process"},
+	{"move a host process", anyone, "no such process"},
 	{"be traced", anyone, "operation not permitted"},
 
 	{"a user namespace", anyone, "operation not permitted"},
@@ -150,12 +160,19 @@ func (s *scene) stage(t *testing.T) (vars []string) {
 	if err := os.WriteFile(filepath.Join(s.workspace, "docs/run"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	victim := exec.CommandContext(t.Context(), "/usr/bin/sleep", "600")
-	victim.Env = []string{"X=secret"}
+	// Without Linux capabilities, which would keep it from whoever has none.
+	victim := exec.CommandContext(t.Context(), thisProgram, attackCommand, "victim")
 	if err := victim.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
+	for environ := ""; !strings.HasPrefix(environ, "X=secret"); {
+		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", victim.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		environ = string(data)
+	}
 	return []string{
 		"FENCE_PORT=" + strconv.Itoa(port), "FENCE_ABSTRACT=" + abstract,
 		noSleep,
@@ -197,61 +214,122 @@ func TestEscapes(t *testing.T) {
 				t.Error("without the fence it succeeds")
 			}
 
-			s := newScene(t)
-			vars = s.stage(t)
-			s.inherited(t)
-			spec := s.spec
-			spec.Argv = []string{"attack", attackCommand, e.name}
-			spec.Dir = "/w/docs"
-			spec.Env = append(vars, "FENCE_SEEN=/w", "FENCE_TEMP=/tmp", "HOME="+Home)
-			got := run(t, spec, "")
-			if got.Status != 1 {
-				t.Fatalf("status %d, signal %d: it got through: %s", got.Status, got.Signal, got.stderr)
-			}
-			if want := e.want + "\n"; !strings.HasSuffix(got.stderr, want) {
-				t.Errorf("stopped by %q, want %q", got.stderr, e.want)
+			for _, tier := range []Tier{Full, Landlock} {
+				want, status := e.want+"\n", 1
+				if tier == Landlock {
+					if lower, ok := inLower[e.name]; ok {
+						want = lower + "\n"
+					}
+					if want == throughLower+"\n" {
+						want, status = "", 0
+					}
+				}
+				got := attempt(t, tier, e.name)
+				if got.Status != status {
+					t.Errorf("%s: status %d, signal %d, want %d: %s", tier, got.Status, got.Signal, status, got.stderr)
+				} else if !strings.HasSuffix(got.stderr, want) {
+					t.Errorf("%s: stopped by %q, want %q", tier, got.stderr, want)
+				}
 			}
 		})
 	}
+}
+
+// attempt makes one in a fence, without some of its layers.
+func attempt(t *testing.T, tier Tier, name string, without ...string) said {
+	t.Helper()
+	s := newScene(t)
+	vars := s.stage(t)
+	s.inherited(t)
+	spec, seen, temp := s.spec, "/w", "/tmp"
+	if tier == Landlock {
+		spec, seen, temp = s.lower(), s.workspace, s.scratch
+	}
+	spec.Argv = []string{"attack", attackCommand, name}
+	spec.Dir = filepath.Join(seen, "docs")
+	spec.Env = append(vars, "FENCE_SEEN="+seen, "FENCE_TEMP="+temp, "HOME="+Home)
+	for _, w := range without {
+		spec.Env = append(spec.Env, "FENCE_WITHOUT_"+w+"=1")
+	}
+	return run(t, spec, "")
+}
+
+// throughLower is what the tier Landlock does not stop.
+const throughLower = "not stopped"
+
+// inLower is what stops attempts in the tier Landlock, where that is another error
+// than in the tier Full.
+var inLower = map[string]string{
+	"set the times by a descriptor":       "operation not permitted",
+	"set the mode by a descriptor":        "operation not permitted",
+	"set the owner by a descriptor":       "operation not permitted",
+	"watch beside the grant":              "operation not permitted",
+	"limit a host process":                "operation not permitted",
+	"slow a host process down":            "operation not permitted",
+	"move a host process":                 "operation not permitted",
+	"set an attribute by a descriptor":    "operation not supported",
+	"read a host process's arguments":     "permission denied",
+	"read beside the grant":               "permission denied",
+	"read through ..":                     "permission denied",
+	"read through /proc/1/root":           "permission denied",
+	"read through a planted link":         "permission denied",
+	"read a host process's environment":   "permission denied",
+	"write what is granted for reading":   "permission denied",
+	"truncate what is granted":            "permission denied",
+	"remove what is granted":              "permission denied",
+	"rename what is granted":              "permission denied",
+	"create beside the grant":             "permission denied",
+	"create in a granted folder":          "permission denied",
+	"set the mode of the program":         "operation not permitted",
+	"set the mode of what is granted":     "operation not permitted",
+	"set the times of what is granted":    "operation not permitted",
+	"set an attribute of what is granted": "operation not supported",
+	"write settings into HOME":            "permission denied",
+	"signal a host process":               "operation not permitted",
+	"read the memory of a host process":   "permission denied",
+	"set the mode of a device":            "operation not permitted",
+	"kernel settings":                     "permission denied",
+
+	"stat beside the grant":      throughLower,
+	"see a host process":         throughLower,
+	"execute through the loader": throughLower,
+	"map what was written":       throughLower,
 }
 
 //go:embed testdata/layers.txt
 var layersTable string
 
 // TestLayers makes each attempt with layers of the fence left out, and shows which
-// of them stop it: testdata/layers.txt. "namespaces" are all that is there without
-// the two others: the view, closed descriptors, no Linux capabilities.
+// of them stop it, in the tier Full and in the tier Landlock: testdata/layers.txt.
+// "namespaces" and "the rest" are all that is there without the two others: the
+// view where there is one, closed descriptors, no Linux capabilities.
 func TestLayers(t *testing.T) {
 	if testing.Short() {
 		t.Skip("short: which layer it is does not matter")
 	}
-	var table strings.Builder
-	for _, e := range escapes {
-		stops := func(without ...string) bool {
-			s := newScene(t)
-			vars := s.stage(t)
-			s.inherited(t)
-			spec := s.spec
-			spec.Argv = []string{"attack", attackCommand, e.name}
-			spec.Dir = "/w/docs"
-			spec.Env = append(vars, "FENCE_SEEN=/w", "FENCE_TEMP=/tmp", "HOME="+Home)
-			for _, w := range without {
-				spec.Env = append(spec.Env, "FENCE_WITHOUT_"+w+"=1")
-			}
-			return run(t, spec, "").Status == 1
-		}
-		by := ""
+	by := func(tier Tier, name, otherwise string) string {
+		stops := func(without ...string) bool { return attempt(t, tier, name, without...).Status == 1 }
 		if stops("LANDLOCK", "SECCOMP") {
-			by = "namespaces"
-		} else {
-			if stops("SECCOMP") {
-				by += " landlock"
-			}
-			if stops("LANDLOCK") {
-				by += " seccomp"
-			}
+			return otherwise
 		}
-		fmt.Fprintf(&table, "%-38s%s\n", e.name, strings.TrimSpace(by))
+		var layers []string
+		if stops("SECCOMP") {
+			layers = append(layers, "landlock")
+		}
+		if stops("LANDLOCK") {
+			layers = append(layers, "seccomp")
+		}
+		return cmp.Or(strings.Join(layers, " "), "-")
+	}
+	var table strings.Builder
+	known := strings.Split(layersTable, "\n")
+	for i, e := range escapes {
+		lower := by(Landlock, e.name, "the rest")
+		if f := strings.Fields(known[min(i, len(known)-1)]); lower == "the rest" && os.Getuid() != 0 && len(f) > 0 && f[len(f)-1] != "-" {
+			// What only root could do at all an ordinary user's own rights stop.
+			lower = strings.TrimSpace(known[i][58:])
+		}
+		fmt.Fprintf(&table, "%-38s%-20s%s\n", e.name, by(Full, e.name, "namespaces"), lower)
 	}
 	if got := table.String(); got != layersTable {
 		t.Errorf("got:\n%s", got)

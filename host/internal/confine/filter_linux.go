@@ -49,6 +49,8 @@ const (
 	answerKill   = unix.SECCOMP_RET_KILL_PROCESS
 	answerRefuse = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	answerAbsent = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	answerNo     = unix.SECCOMP_RET_ERRNO | uint32(unix.EOPNOTSUPP)
+	answerNoTTY  = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOTTY)
 )
 
 const (
@@ -76,14 +78,14 @@ func jump(code uint16, k uint32, yes, no uint8) unix.SockFilter {
 
 // body is the end of the filter for calls of one ruling. It never falls through.
 func (r ruling) body() []unix.SockFilter {
-	// without answers EPERM where the argument has one of the bits.
-	without := func(n int, bits uint32) []unix.SockFilter {
+	// unless answers EPERM where the argument has one of the bits.
+	unless := func(n int, bits uint32) []unix.SockFilter {
 		return []unix.SockFilter{do(opLoad, argument(n)), jump(opSet, bits, 0, 1), do(opRet, answerRefuse), do(opRet, answerAllow)}
 	}
 	creating := func(flags int) []unix.SockFilter {
 		return append([]unix.SockFilter{
 			do(opLoad, argument(flags)), jump(opSet, creates, 1, 0), do(opRet, answerAllow),
-		}, without(flags+1, setIDs)...)
+		}, unless(flags+1, setIDs)...)
 	}
 	switch r {
 	case allow:
@@ -91,11 +93,11 @@ func (r ruling) body() []unix.SockFilter {
 	case refuse:
 		return []unix.SockFilter{do(opRet, answerRefuse)}
 	case clone:
-		return without(0, newNamespaces)
+		return unless(0, newNamespaces)
 	case mode1:
-		return without(1, setIDs)
+		return unless(1, setIDs)
 	case mode2:
-		return without(2, setIDs)
+		return unless(2, setIDs)
 	case open:
 		return creating(1)
 	case openAt:
@@ -110,14 +112,44 @@ func (r ruling) body() []unix.SockFilter {
 			do(opRet, answerRefuse), do(opRet, answerAllow),
 		}
 	case limit1:
-		return []unix.SockFilter{do(opLoad, argument(0)), jump(opEq, unix.RLIMIT_CORE, 0, 1), do(opRet, answerRefuse), do(opRet, answerAllow)}
+		return []unix.SockFilter{
+			do(opLoad, argument(0)), jump(opEq, unix.RLIMIT_CORE, 1, 0), jump(opEq, unix.RLIMIT_LOCKS, 0, 1), do(opRet, answerRefuse),
+			do(opRet, answerAllow),
+		}
 	case limit2:
 		return []unix.SockFilter{
-			do(opLoad, argument(1)), jump(opEq, unix.RLIMIT_CORE, 1, 0), do(opRet, answerAllow),
+			do(opLoad, argument(1)), jump(opEq, unix.RLIMIT_CORE, 2, 0), jump(opEq, unix.RLIMIT_LOCKS, 1, 0), do(opRet, answerAllow),
 			do(opLoad, argument(2)), jump(opEq, 0, 1, 0), do(opRet, answerRefuse),
 			do(opLoad, argument(2)+4), jump(opEq, 0, 1, 0), do(opRet, answerRefuse),
 			do(opRet, answerAllow),
 		}
+	case limitOwn:
+		return append([]unix.SockFilter{
+			do(opLoad, argument(0)), jump(opEq, 0, 1, 0), do(opRet, answerRefuse),
+		}, limit2.body()...)
+	case without:
+		return []unix.SockFilter{do(opRet, answerNo)}
+	case self:
+		return []unix.SockFilter{do(opLoad, argument(0)), jump(opEq, 0, 1, 0), do(opRet, answerRefuse), do(opRet, answerAllow)}
+	case selves:
+		return []unix.SockFilter{
+			do(opLoad, argument(0)), jump(opGe, 2, 0, 1), do(opRet, answerRefuse),
+			do(opLoad, argument(1)), jump(opEq, 0, 1, 0), do(opRet, answerRefuse), do(opRet, answerAllow),
+		}
+	case orphan:
+		return []unix.SockFilter{do(opLoad, argument(0)), jump(opEq, unix.PR_SET_PDEATHSIG, 0, 1), do(opRet, answerRefuse), do(opRet, answerAllow)}
+	case owner:
+		return []unix.SockFilter{
+			do(opLoad, argument(1)),
+			jump(opEq, unix.F_SETOWN, 2, 0), jump(opEq, unix.F_SETOWN_EX, 1, 0), jump(opEq, unix.F_SETSIG, 0, 1),
+			do(opRet, answerRefuse), do(opRet, answerAllow),
+		}
+	case controls:
+		body := []unix.SockFilter{do(opLoad, argument(1))}
+		for i, c := range harmless {
+			body = append(body, jump(opEq, c, uint8(len(harmless)-i), 0))
+		}
+		return append(body, do(opRet, answerNoTTY), do(opRet, answerAllow))
 	case control:
 		return []unix.SockFilter{
 			do(opLoad, argument(1)),
@@ -128,15 +160,30 @@ func (r ruling) body() []unix.SockFilter {
 	return []unix.SockFilter{do(opRet, answerAbsent)}
 }
 
+// Requests of ioctl(2) that x/sys has no names for; asm-generic/ioctls.h, as both
+// architectures use it.
+const (
+	fionbio  = 0x5421
+	fionclex = 0x5450
+	fioclex  = 0x5451
+)
+
+// harmless are the requests of ioctl(2) that are allowed where no mount is
+// read-only: others change flags, encryption or verity of a file that is open for
+// reading, or make a folder, and Landlock knows nothing of them.
+var harmless = []uint32{
+	unix.TCGETS, unix.TCGETS2, unix.TIOCGWINSZ, unix.TIOCGPGRP, unix.TIOCINQ, fionbio, fioclex, fionclex,
+}
+
 // filter is the seccomp program of an architecture. It rules on every number
 // there is: the calls of one ruling that follow each other make a range, the gaps
 // between them are ranges of absent calls, and the last range has no end.
-func (a architecture) filter() []unix.SockFilter {
+func (a architecture) filter(rule func(call) ruling) []unix.SockFilter {
 	rulings := map[int]ruling{}
 	last := 0
 	for _, c := range calls {
 		if n := a.number(c); n >= 0 {
-			rulings[n] = c.ruling
+			rulings[n] = rule(c)
 			last = max(last, n)
 		}
 	}

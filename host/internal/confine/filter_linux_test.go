@@ -111,7 +111,7 @@ func answer(t *testing.T, program []unix.SockFilter, r request) uint32 {
 func TestFilter(t *testing.T) {
 	plain := map[ruling]uint32{allow: answerAllow, refuse: answerRefuse, absent: answerAbsent}
 	for _, a := range architectures {
-		program := a.filter()
+		program := a.filter(inFull)
 		if len(program) > 4096 {
 			t.Errorf("%s: %d instructions, more than the kernel takes", a.name, len(program))
 		}
@@ -150,7 +150,7 @@ func TestFilter(t *testing.T) {
 		}
 	}
 	x32 := architectures[0]
-	if got := answer(t, x32.filter(), requestOf(x32.audit, 0x40000000|39)); got != answerKill {
+	if got := answer(t, x32.filter(inFull), requestOf(x32.audit, 0x40000000|39)); got != answerKill {
 		t.Errorf("x32: got %#x", got)
 	}
 }
@@ -214,7 +214,7 @@ func TestFilterArguments(t *testing.T) {
 			if n < 0 {
 				continue // arm64 has no open, chmod, creat
 			}
-			if got := answer(t, a.filter(), requestOf(a.audit, n, tt.args...)); got != tt.want {
+			if got := answer(t, a.filter(inFull), requestOf(a.audit, n, tt.args...)); got != tt.want {
 				t.Errorf("%s: %s%x: got %#x, want %#x", a.name, tt.call, tt.args, got, tt.want)
 			}
 		}

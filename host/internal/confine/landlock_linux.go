@@ -30,6 +30,10 @@ var rights = map[Access]uint64{
 // a file that can be opened could be emptied.
 const leastLandlock = 3
 
+// scopedLandlock is the first version with scopes (Linux 6.12): before, what is in a
+// domain can signal what is not.
+const scopedLandlock = 6
+
 // handled is what a version of Landlock can be asked to refuse
 // (https://docs.kernel.org/userspace-api/landlock.html, Previous limitations).
 func handled(version int) unix.LandlockRulesetAttr {
@@ -40,7 +44,7 @@ func handled(version int) unix.LandlockRulesetAttr {
 	if version >= 5 {
 		a.Handled_access_fs |= unix.LANDLOCK_ACCESS_FS_IOCTL_DEV
 	}
-	if version >= 6 {
+	if version >= scopedLandlock {
 		a.Scoped = unix.LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | unix.LANDLOCK_SCOPE_SIGNAL
 	}
 	if version >= 9 {
@@ -61,66 +65,89 @@ func landlockVersion() (int, error) {
 	return version, nil
 }
 
+// A ruleset is what a Landlock domain grants, before it is in force.
+type ruleset struct {
+	fd, version int
+	fs          uint64 // the rights it governs
+}
+
+func newRuleset() (*ruleset, error) {
+	version, err := landlockVersion()
+	if err != nil {
+		return nil, err
+	}
+	attr := handled(version)
+	fd, err := createRuleset(&attr)
+	if err != nil {
+		return nil, fmt.Errorf("confine: landlock: %w", err)
+	}
+	return &ruleset{fd, version, attr.Handled_access_fs}, nil
+}
+
+func (r *ruleset) close() { unix.Close(r.fd) }
+
+// restrict puts this thread under the ruleset, for good.
+func (r *ruleset) restrict() error {
+	if err := restrictSelf(r.fd); err != nil {
+		return fmt.Errorf("confine: landlock: %w", err)
+	}
+	return nil
+}
+
 // restrict puts this thread under a Landlock domain that grants what the view is
 // for, and returns the version of Landlock. The view must stand: a domain refuses
 // mounts.
 func (s *Spec) restrict() (int, error) {
-	version, err := landlockVersion()
+	r, err := newRuleset()
 	if err != nil {
 		return 0, err
 	}
-	attr := handled(version)
-	ruleset, err := createRuleset(&attr)
-	if err != nil {
-		return 0, fmt.Errorf("confine: landlock: %w", err)
-	}
-	defer unix.Close(ruleset)
-	grant := func(name string, rights uint64) error {
-		return addRule(ruleset, name, rights&attr.Handled_access_fs)
-	}
+	defer r.close()
 	// Folders of the view itself hold nothing but what was put there.
-	if err := grant("/", unix.LANDLOCK_ACCESS_FS_READ_DIR); err != nil {
+	if err := r.grant("/", unix.LANDLOCK_ACCESS_FS_READ_DIR); err != nil {
 		return 0, err
 	}
-	if err := grant("/proc", landlockRead); err != nil {
+	if err := r.grant("/proc", landlockRead); err != nil {
 		return 0, err
 	}
-	if err := grant("/dev/shm", landlockWrite); err != nil {
+	if err := r.grant("/dev/shm", landlockWrite); err != nil {
 		return 0, err
 	}
 	for _, d := range devices {
-		if err := grant(d, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE); err != nil {
+		if err := r.grant(d, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE); err != nil {
 			return 0, err
 		}
 	}
 	for _, name := range s.System {
-		if err := grant(name, landlockExecute); err != nil && !isAbsent(err) {
+		if err := r.grant(name, landlockExecute); err != nil && !isAbsent(err) {
 			return 0, err
 		}
 	}
 	for _, name := range s.Etc {
-		if err := grant(name, landlockRead); err != nil && !isAbsent(err) {
+		if err := r.grant(name, landlockRead); err != nil && !isAbsent(err) {
 			return 0, err
 		}
 	}
 	for _, b := range s.Binds {
-		if err := grant(b.Target, rights[b.Access]); err != nil {
+		if err := r.grant(b.Target, rights[b.Access]); err != nil {
 			return 0, err
 		}
 	}
-	if err := restrictSelf(ruleset); err != nil {
-		return 0, fmt.Errorf("confine: landlock: %w", err)
-	}
-	return version, nil
+	return r.version, r.restrict()
 }
 
-// addRule grants rights to a file or folder of the view and all beneath it.
-func addRule(ruleset int, name string, rights uint64) error {
+// grant grants rights to a file or folder and all beneath it.
+func (r *ruleset) grant(name string, rights uint64) error {
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("confine: landlock: open %s: %w", name, err)
 	}
 	defer unix.Close(fd)
+	return r.add(fd, name, rights)
+}
+
+// add grants rights to what is open as fd, which is called name in errors.
+func (r *ruleset) add(fd int, name string, rights uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("confine: landlock: stat %s: %w", name, err)
@@ -128,8 +155,8 @@ func addRule(ruleset int, name string, rights uint64) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		rights &= onFiles
 	}
-	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights, Parent_fd: int32(fd)}
-	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
+	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights & r.fs, Parent_fd: int32(fd)}
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(r.fd), unix.LANDLOCK_RULE_PATH_BENEATH, uintptr(unsafe.Pointer(&rule)), 0, 0, 0)
 	if errno != 0 {
 		return fmt.Errorf("confine: landlock: grant %s: %w", name, errno)
 	}

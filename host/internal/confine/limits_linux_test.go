@@ -150,18 +150,7 @@ func TestLifecycle(t *testing.T) {
 	t.Run("host killed", func(t *testing.T) {
 		s := newScene(t)
 		s.spec.Program, s.spec.Argv = "/bin/sh", []string{"sh", "-c", "echo ready; setsid sleep 60 & sleep 60"}
-		data, err := json.Marshal(s.spec)
-		if err != nil {
-			t.Fatal(err)
-		}
-		host := exec.CommandContext(t.Context(), thisProgram, attackCommand, "host", string(data))
-		out, err := host.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := host.Start(); err != nil {
-			t.Fatal(err)
-		}
+		out, host := s.host(t, s.spec)
 		if _, err := io.ReadFull(out, make([]byte, len("ready\n"))); err != nil {
 			t.Fatal(err)
 		}
@@ -182,6 +171,24 @@ func TestLifecycle(t *testing.T) {
 			}
 		}
 	})
+}
+
+// host starts a host that runs a command, and returns what it writes.
+func (s *scene) host(t *testing.T, spec Spec) (io.Reader, *exec.Cmd) {
+	t.Helper()
+	data, err := json.Marshal(spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	host := exec.CommandContext(t.Context(), thisProgram, attackCommand, "host", string(data))
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return out, host
 }
 
 // A writer calls a function at what it gets.

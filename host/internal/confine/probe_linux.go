@@ -142,7 +142,7 @@ func trial(what string) error {
 	if !ok {
 		return errors.New(platformRemedy)
 	}
-	if err := install(arch.filter()); err != nil {
+	if err := install(arch.filter(inFull)); err != nil {
 		return err
 	}
 	if _, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0); err != unix.EPERM {
@@ -192,13 +192,15 @@ func canaryIn(ctx context.Context, tier Tier) (*Report, error) {
 		Program: own.path,
 		Device:  own.device,
 		Inode:   own.inode,
-		Argv:    []string{"agenthost", Command, argCanary, forbidden.Name()},
+		Argv:    []string{"agenthost", Command, argCanary, string(tier), forbidden.Name()},
 		Env:     []string{"GOMAXPROCS=1"},
 		Dir:     "/",
 		Limits:  Limits{Time: trialTime},
 	}
 	if !inSystem(own.path) {
-		s.Program = "/canary"
+		if tier == Full {
+			s.Program = "/canary"
+		}
 		s.Binds = []Bind{{Root: filepath.Dir(own.path), Name: filepath.Base(own.path), Target: s.Program, Access: Execute}}
 	}
 	var said bytes.Buffer
@@ -228,12 +230,13 @@ func inSystem(p string) bool {
 const canaryHeld = "the fence holds\n"
 
 // canaryMain is the canary.
-func canaryMain(forbidden string) int {
+func canaryMain(tier Tier, forbidden string) int {
 	for what, err := range map[string]error{
-		"read a file it was not given": tryOpen(forbidden, unix.O_RDONLY),
-		"make a file beside it":        tryOpen(forbidden+".new", unix.O_WRONLY|unix.O_CREAT),
-		"make a file in /":             tryOpen("/new", unix.O_WRONLY|unix.O_CREAT),
-		"write to a system folder":     tryOpen("/usr/new", unix.O_WRONLY|unix.O_CREAT),
+		"read a file it was not given":            tryOpen(forbidden, unix.O_RDONLY),
+		"make a file beside it":                   tryOpen(forbidden+".new", unix.O_WRONLY|unix.O_CREAT),
+		"make a file in /":                        tryOpen("/new", unix.O_WRONLY|unix.O_CREAT),
+		"write to a system folder":                tryOpen("/usr/new", unix.O_WRONLY|unix.O_CREAT),
+		"set the mode of a file it was not given": os.Chmod(forbidden, 0o600),
 		"make a socket": func() error {
 			_, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 			return err
@@ -249,8 +252,14 @@ func canaryMain(forbidden string) int {
 			return 1
 		}
 	}
-	if processes, err := filepath.Glob("/proc/[0-9]*"); len(processes) != 1 {
+	// In a view it sees itself; without one, nothing of /proc.
+	seen := map[Tier]int{Full: 1}[tier]
+	if processes, err := filepath.Glob("/proc/[0-9]*"); len(processes) != seen {
 		fmt.Printf("the canary sees %d processes (%v)\n", len(processes), err)
+		return 1
+	}
+	if parent := os.Getppid(); parent != 0 && unix.Kill(parent, 0) == nil {
+		fmt.Println("the canary could signal another process")
 		return 1
 	}
 	fmt.Print(canaryHeld)

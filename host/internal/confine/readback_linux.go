@@ -2,8 +2,10 @@ package confine
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strconv"
@@ -17,17 +19,20 @@ const canary = "/proc/thread-self/comm"
 
 // readBack fills in what the kernel says of this thread, and fails where that is
 // not what was asked for.
-func (s *Spec) readBack(r *Report, with layers) error {
+func (s *Spec) readBack(own *os.File, r *Report, with layers) error {
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
 		return fmt.Errorf("confine: uname: %w", err)
 	}
 	r.Kernel = unix.ByteSliceToString(name.Release[:])
-	now, err := readStatus()
+	now, err := readStatus(own)
 	if err != nil {
 		return err
 	}
 	r.NoNewPrivileges, r.Seccomp, r.Capabilities = now.noNewPrivileges, now.seccomp, now.capabilities
+	if s.Tier == Full || os.Getuid() == 0 {
+		r.Capabilities |= now.bounding
+	}
 	if r.NoNewPrivileges != 1 || r.Capabilities != 0 || with.seccomp && r.Seccomp != unix.SECCOMP_MODE_FILTER {
 		return fmt.Errorf("confine: the fence is not what was asked for: no_new_privs %d, seccomp %d, Linux capabilities %#x",
 			r.NoNewPrivileges, r.Seccomp, r.Capabilities)
@@ -43,7 +48,11 @@ func (s *Spec) readBack(r *Report, with layers) error {
 			return fmt.Errorf("confine: the fence does not hold: opening %s for writing: %v", canary, err)
 		}
 	}
-	if r.Mounts, err = s.readMounts(); err != nil {
+	if s.Tier == Landlock {
+		if err := unix.Kill(os.Getppid(), 0); with.landlock && err != unix.EPERM {
+			return fmt.Errorf("confine: the fence does not hold: a signal to another process: %v", err)
+		}
+	} else if r.Mounts, err = s.readMounts(); err != nil {
 		return err
 	}
 	l := &r.Limits
@@ -71,18 +80,29 @@ type status struct {
 	noNewPrivileges int
 	seccomp         int
 	filters         int    // of seccomp
-	capabilities    uint64 // in any set
+	capabilities    uint64 // in any set but the bounding one
+	bounding        uint64
 }
 
-// readStatus reads that of this thread, as Linux 5.9 and later have it.
-func readStatus() (status, error) {
-	var s status
-	text, err := os.ReadFile("/proc/thread-self/status")
+// openStatus opens that of this thread.
+func openStatus() (*os.File, error) {
+	f, err := os.Open("/proc/thread-self/status")
 	if err != nil {
-		return s, fmt.Errorf("confine: %w", err)
+		return nil, fmt.Errorf("confine: %w", err)
+	}
+	return f, nil
+}
+
+// readStatus reads it as it is now, as Linux 5.9 and later have it.
+func readStatus(own *os.File) (status, error) {
+	var s status
+	text := make([]byte, 1<<14)
+	n, err := own.ReadAt(text, 0)
+	if err != io.EOF {
+		return s, fmt.Errorf("confine: read /proc/thread-self/status: %w", cmp.Or(err, io.ErrShortBuffer))
 	}
 	seen := 0
-	for line := range strings.Lines(string(text)) {
+	for line := range strings.Lines(string(text[:n])) {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), ":")
 		value = strings.TrimSpace(value)
 		var err error
@@ -93,10 +113,12 @@ func readStatus() (status, error) {
 			s.seccomp, err = strconv.Atoi(value)
 		case "Seccomp_filters":
 			s.filters, err = strconv.Atoi(value)
-		case "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb":
+		case "CapInh", "CapPrm", "CapEff", "CapAmb":
 			var set uint64
 			set, err = strconv.ParseUint(value, 16, 64)
 			s.capabilities |= set
+		case "CapBnd":
+			s.bounding, err = strconv.ParseUint(value, 16, 64)
 		default:
 			continue
 		}

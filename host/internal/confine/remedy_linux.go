@@ -11,6 +11,7 @@ const (
 	platformRemedy = "commands are confined on Linux, on amd64 and arm64; run agenthost there"
 	landlockRemedy = "use Linux 6.2 or later with Landlock switched on: add landlock to lsm= on the kernel's command line (see /sys/kernel/security/lsm)"
 	seccompRemedy  = "use a kernel with CONFIG_SECCOMP_FILTER; in a container, one whose own filter permits seccomp(2)"
+	lowerRemedy    = "run agenthost as an ordinary user, or in a cgroup it may make groups in, or allow this user to make user namespaces"
 	processRemedy  = "run agenthost as an ordinary user, or in a cgroup it may make groups in (systemd-run --scope -p Delegate=yes agenthost …), or use Linux 6.14 or later"
 )
 
@@ -27,13 +28,24 @@ func namespaceRemedy() string {
 	setting("user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=15000")
 	setting("kernel/apparmor_restrict_unprivileged_userns", "1",
 		"give agenthost an AppArmor profile with the rule `userns,`, or sysctl -w kernel.apparmor_restrict_unprivileged_userns=0 for all programs")
-	if now, err := readStatus(); err == nil && now.seccomp != 0 {
+	if underFilter() {
 		todo = append(todo, "in Docker: docker run --security-opt seccomp=unconfined --security-opt apparmor=unconfined --security-opt systempaths=unconfined")
 	}
 	if todo == nil {
 		return "allow this user to make user namespaces with mounts in them; none of the settings known to forbid it is set"
 	}
 	return strings.Join(todo, "; ")
+}
+
+// underFilter reports whether this thread is under a seccomp filter.
+func underFilter() bool {
+	own, err := openStatus()
+	if err != nil {
+		return false
+	}
+	defer own.Close()
+	now, err := readStatus(own)
+	return err == nil && now.seccomp != 0
 }
 
 // readNumber reads a setting of the kernel.

@@ -57,11 +57,13 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	if os.Getenv(envChild) != "" {
 		return nil, errNoChild
 	}
-	if s.Tier == Landlock {
-		return nil, &MissingError{"landlock", "commands run in the whole fence or not at all", namespaceRemedy()}
-	}
 	if err := s.hides(); err != nil {
 		return nil, err
+	}
+	if s.Tier == Landlock {
+		if err := s.apart(); err != nil {
+			return nil, err
+		}
 	}
 	// Host dies, tree dies: but the tie is to the thread that started it.
 	runtime.LockOSThread()
@@ -73,7 +75,7 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	defer cancel()
 	out := &output{limit: s.Limits.Output, full: func() { stop(stopped(StoppedOutput)) }}
 
-	c, err := startChild(ctx, stdin, &sink{out, stdout}, &sink{out, stderr})
+	c, err := startChild(ctx, s.Tier, stdin, &sink{out, stdout}, &sink{out, stderr})
 	if err != nil {
 		return nil, err
 	}
@@ -85,6 +87,10 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	w := watch(c.cmd.Process.Pid, &s, c.group, func(why string) { stop(stopped(why)) })
 	err = c.cmd.Wait()
 	seen := w.end()
+	status, used, lost := c.ended()
+	if lost != nil {
+		return nil, lost
+	}
 	if err := c.survivors(); err != nil {
 		return nil, err
 	}
@@ -97,13 +103,11 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	case err != nil && !errors.As(err, &exit):
 		return nil, fmt.Errorf("confine: %w", err)
 	}
-	state := c.cmd.ProcessState
-	status := state.Sys().(syscall.WaitStatus)
 	r := &Result{Status: status.ExitStatus(), Stopped: string(why), Report: *report, Usage: seen}
 	if status.Signaled() {
 		r.Signal = int(status.Signal())
 	}
-	r.Usage.CPU = max(r.Usage.CPU, state.UserTime()+state.SystemTime())
+	r.Usage.CPU = max(r.Usage.CPU, used)
 	r.Usage.Output = out.written
 	c.group.usage(&r.Usage)
 	if r.Stopped == "" {
@@ -181,56 +185,140 @@ func attributesFor(flags uintptr) *syscall.SysProcAttr {
 	return a
 }
 
-// A child is the process that becomes the command.
+// A child is the process that becomes the command, or its supervisor.
 type child struct {
 	cmd    *exec.Cmd
 	orders *os.File
 	reply  *os.File
 	group  *group
+	pid    int // of the process that becomes the command
+
+	// Of a supervisor: its life ends with the first, and what it says comes through
+	// the second, last how the command ended, nil if it did not say it.
+	life *os.File
+	says *os.File
+	last chan *ended
+	mark uint64
 }
 
-// startChild starts a child in new namespaces. It waits there for its orders.
-func startChild(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (*child, error) {
-	orderIn, orderOut, err := os.Pipe()
-	if err != nil {
-		return nil, fmt.Errorf("confine: %w", err)
-	}
-	defer orderIn.Close()
-	replyIn, replyOut, err := os.Pipe()
-	if err != nil {
-		orderOut.Close()
-		return nil, fmt.Errorf("confine: %w", err)
-	}
-	defer replyOut.Close()
+// startChild starts a child, for the tier Full in new namespaces. It waits there
+// for its orders.
+func startChild(ctx context.Context, tier Tier, stdin io.Reader, stdout, stderr io.Writer) (_ *child, err error) {
+	c := &child{}
 	cmd := exec.CommandContext(ctx, thisProgram, Command)
 	cmd.Args[0] = "agenthost"
 	cmd.Env = childEnv()
 	cmd.Dir = "/"
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
-	cmd.ExtraFiles = []*os.File{orderIn, replyOut} // orderFd, replyFd
 	// All that write to its pipes are dead with it; this is for a pipe's other end.
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = attributesFor(everyNamespace)
+	defer func() {
+		for _, f := range cmd.ExtraFiles {
+			f.Close()
+		}
+		if err != nil {
+			c.close()
+		}
+	}()
+	// pipe returns the end that is kept. The other one is the child's, in the order of
+	// their numbers.
+	pipe := func(reads bool) *os.File {
+		r, w, failed := os.Pipe()
+		if failed != nil {
+			err = fmt.Errorf("confine: %w", failed)
+			return nil
+		}
+		if reads {
+			r, w = w, r
+		}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, r)
+		return w
+	}
+	if c.orders = pipe(false); err != nil {
+		return nil, err
+	}
+	if c.reply = pipe(true); err != nil {
+		return nil, err
+	}
+	if tier == Landlock {
+		cmd.Args = append(cmd.Args, argSupervise)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it must outlive the host to end the rest
+		if c.life = pipe(false); err != nil {
+			return nil, err
+		}
+		if c.says = pipe(true); err != nil {
+			return nil, err
+		}
+		cmd.Cancel = c.life.Close
+	}
 	if err := cmd.Start(); err != nil {
-		orderOut.Close()
-		replyIn.Close()
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		for _, refusal := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.ENOSYS} {
-			if errors.Is(err, refusal) {
+			if tier == Full && errors.Is(err, refusal) {
 				return nil, &MissingError{"user namespaces", err.Error(), namespaceRemedy()}
 			}
 		}
 		return nil, fmt.Errorf("confine: %w", err)
 	}
-	return &child{cmd: cmd, orders: orderOut, reply: replyIn}, nil
+	c.cmd, c.pid = cmd, cmd.Process.Pid
+	return c, nil
+}
+
+// supervised takes what a supervisor says of the process it started, and waits in
+// the background for what it says last. Should that not come, it kills what is left
+// of the command.
+func (c *child) supervised() error {
+	words := json.NewDecoder(io.LimitReader(c.says, 1<<16))
+	var first ended
+	switch err := words.Decode(&first); {
+	case err == io.EOF:
+		return errNoChild
+	case err != nil:
+		return fmt.Errorf("confine: what the supervisor says: %w", err)
+	case first.Failed != "":
+		return fmt.Errorf("confine: the supervisor: %s", first.Failed)
+	}
+	c.pid, c.mark, c.last = first.Pid, first.Mark, make(chan *ended, 1)
+	go func() {
+		var last ended
+		if err := words.Decode(&last); err == nil && last.Pid == first.Pid {
+			c.last <- &last
+			return
+		}
+		for killMarked(first.Mark) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		c.last <- nil
+	}()
+	return nil
+}
+
+// ended returns how the command ended, and the processor time that it and its
+// descendants used which were waited for. The child must be gone.
+func (c *child) ended() (syscall.WaitStatus, time.Duration, error) {
+	if c.life == nil {
+		state := c.cmd.ProcessState
+		return state.Sys().(syscall.WaitStatus), state.UserTime() + state.SystemTime(), nil
+	}
+	last := <-c.last
+	if last == nil {
+		return 0, 0, errors.New("confine: the command's supervisor was ended, and the command with it")
+	}
+	return last.Status, last.CPU, nil
 }
 
 // confine checks and completes what can only be done from outside, lets the child
 // go on, and returns the report of what it then was in, once the program runs.
 func (c *child) confine(s *Spec) (*Report, error) {
-	for _, ns := range namespaces {
+	if s.Tier == Landlock {
+		if err := c.supervised(); err != nil {
+			return nil, err
+		}
+	}
+	for _, ns := range s.namespaces() {
 		ours, err1 := os.Readlink("/proc/self/ns/" + ns)
 		its, err2 := os.Readlink(c.proc("ns/" + ns))
 		if err := errors.Join(err1, err2); err != nil {
@@ -241,11 +329,19 @@ func (c *child) confine(s *Spec) (*Report, error) {
 		}
 	}
 	var err error
-	if c.group, err = newGroup(c.cmd.Process.Pid, s.Limits); err != nil {
+	if c.group, err = newGroup(c.pid, s.Limits); err != nil {
 		return nil, err
 	}
-	o := order{Spec: *s}
-	if c.group.processes == "" {
+	o := order{Spec: *s, Mark: c.mark, Tasks: s.Limits.Processes}
+	switch ordinary := os.Getuid() != 0; {
+	case s.Tier == Landlock && c.group.processes != "":
+		o.Tasks = 0
+	case s.Tier == Landlock && !ordinary:
+		return nil, &MissingError{"process limit", "no cgroup can be made, and nothing else bounds root without namespaces", lowerRemedy}
+	case s.Tier == Landlock:
+		// The limit is of all that the user runs.
+		o.Tasks += tasksOf(os.Getuid())
+	case c.group.processes == "":
 		if o.PidMax, err = pidMax(s.Limits); err != nil {
 			return nil, err
 		}
@@ -265,7 +361,7 @@ func (c *child) confine(s *Spec) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Namespaces = namespaces
+	r.Namespaces = s.namespaces()
 	r.Memory = boundPolled
 	if c.group.memory != "" {
 		r.Memory, r.Limits.Memory = c.group.memory, c.group.memoryLimit
@@ -315,8 +411,16 @@ func (c *child) listen(s *Spec) (*Report, error) {
 	}
 }
 
+// namespaces are those that a command gets.
+func (s *Spec) namespaces() []string {
+	if s.Tier == Landlock {
+		return nil
+	}
+	return namespaces
+}
+
 func (c *child) proc(name string) string {
-	return "/proc/" + strconv.Itoa(c.cmd.Process.Pid) + "/" + name
+	return "/proc/" + strconv.Itoa(c.pid) + "/" + name
 }
 
 // end kills a child that will not become the command, and returns why.
@@ -324,8 +428,15 @@ func (c *child) end(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
-	_ = c.cmd.Process.Kill() // it may have ended
+	if c.life != nil {
+		c.life.Close() // the supervisor ends the rest
+	} else {
+		_ = c.cmd.Process.Kill() // it may have ended
+	}
 	_ = c.cmd.Wait()
+	if c.last != nil {
+		<-c.last
+	}
 	return err
 }
 
@@ -342,8 +453,11 @@ func (c *child) survivors() error {
 }
 
 func (c *child) close() {
-	c.orders.Close()
-	c.reply.Close()
+	for _, f := range []*os.File{c.orders, c.reply, c.life, c.says} {
+		if f != nil {
+			f.Close()
+		}
+	}
 	c.group.close()
 }
 

@@ -77,11 +77,7 @@ func withoutMain(name, errno string) int {
 		}
 	}
 	program = append(program, do(opRet, answerAllow))
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return 2
-	}
-	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&p))); errno != 0 {
+	if err := underFilterOf(program); err != nil {
 		return 2
 	}
 	_, err = Canary(context.Background(), Full)
@@ -97,4 +93,16 @@ func withoutMain(name, errno string) int {
 		fmt.Println(err)
 	}
 	return 0
+}
+
+// underFilterOf puts all threads of this process under a filter.
+func underFilterOf(program []unix.SockFilter) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	p := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&p))); errno != 0 {
+		return errno
+	}
+	return nil
 }

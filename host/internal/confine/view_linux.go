@@ -152,18 +152,31 @@ func (b Bind) bind() error {
 		return err
 	}
 	defer unix.Close(root)
-	return bindFrom(root, b.Name, b.Target, attributes[b.Access], false, func(st *unix.Stat_t) error {
-		switch kind := st.Mode & unix.S_IFMT; {
-		case b.Inode != 0 && (b.Inode != st.Ino || b.Device != st.Dev):
-			return fmt.Errorf("confine: %s of %s is not the file that was judged any more", b.Name, b.Root)
-		case kind == unix.S_IFDIR:
-			return nil
-		case kind != unix.S_IFREG:
-			return fmt.Errorf("confine: %s of %s is neither a regular file nor a folder", b.Name, b.Root)
-		case b.Access.writes():
-			return fmt.Errorf("confine: %s of %s is a file: what can be written is a folder", b.Name, b.Root)
-		}
+	return bindFrom(root, b.Name, b.Target, attributes[b.Access], false, b.check)
+}
+
+// check sees that what was opened for b is what was judged, and of a kind that is
+// bound.
+func (b Bind) check(st *unix.Stat_t) error {
+	switch kind := st.Mode & unix.S_IFMT; {
+	case b.Inode != 0 && (b.Inode != st.Ino || b.Device != st.Dev):
+		return fmt.Errorf("confine: %s of %s is not the file that was judged any more", b.Name, b.Root)
+	case kind == unix.S_IFDIR:
 		return nil
+	case kind != unix.S_IFREG:
+		return fmt.Errorf("confine: %s of %s is neither a regular file nor a folder", b.Name, b.Root)
+	case b.Access.writes():
+		return fmt.Errorf("confine: %s of %s is a file: what can be written is a folder", b.Name, b.Root)
+	}
+	return nil
+}
+
+// openBeneath opens, for no more than to name it, what is beneath a folder without
+// a link on the way.
+func openBeneath(root int, name string) (int, error) {
+	return unix.Openat2(root, name, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }
 
@@ -192,10 +205,7 @@ func openPath(name string) (int, error) {
 // and has no link in it, at target. All of the mounts beneath come along, if deep;
 // else there must be none.
 func bindFrom(root int, name, target string, attr uint64, deep bool, check func(*unix.Stat_t) error) error {
-	fd, err := unix.Openat2(root, name, &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
-	})
+	fd, err := openBeneath(root, name)
 	if err != nil {
 		return fmt.Errorf("confine: open what is to be seen as %s: %w", target, err)
 	}

@@ -70,6 +70,11 @@ func (w *watcher) look(pid int, first string, s *Spec, g *group) string {
 	var now Usage
 	for _, p := range tree {
 		now.CPU += p.cpu
+	}
+	if s.Tier == Landlock && len(tree) > 0 {
+		tree = tree[1:] // the supervisor, whose time is that of the children it waited for
+	}
+	for _, p := range tree {
 		if !counted {
 			now.Memory += memoryOf(p.id)
 		}
@@ -184,8 +189,9 @@ func (c *content) removed(process string, written map[uint64]bool) {
 
 // A process is what /proc says of one.
 type process struct {
-	id, parent, started string
-	cpu                 time.Duration
+	id, parent, started, state string
+	threads                    int
+	cpu                        time.Duration
 }
 
 // descendants are the process pid, if it is still the one that started at first,
@@ -227,7 +233,8 @@ func readProcess(id string) process {
 	if len(f) < 20 {
 		return process{}
 	}
-	p := process{id: id, parent: f[1], started: f[19]}
+	p := process{id: id, state: f[0], parent: f[1], started: f[19]}
+	p.threads, _ = strconv.Atoi(f[17])
 	for _, ticks := range f[11:15] {
 		n, _ := strconv.ParseInt(ticks, 10, 64)
 		p.cpu += time.Duration(n) * clockTick
