@@ -67,6 +67,8 @@ func Probe(ctx context.Context) []Mechanism {
 	row("openat2", tryOpenat2(), "", "use Linux 5.6 or later; in a container, one whose own filter permits openat2(2)")
 	r, err := Canary(ctx, Full)
 	row("fence", err, "", "see the mechanisms that do not work")
+	_, lower := canaryIn(ctx, Landlock)
+	row("lower fence", lower, "", "see the mechanisms that do not work")
 	if err != nil {
 		return all
 	}

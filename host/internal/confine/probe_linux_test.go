@@ -20,7 +20,7 @@ func TestProbe(t *testing.T) {
 		names = append(names, m.Name)
 	}
 	const want = "user namespaces, mnt namespaces, pid namespaces, net namespaces, ipc namespaces, uts namespaces, cgroup namespaces, " +
-		"mounts, landlock, seccomp, openat2, fence, process limit, memory limit"
+		"mounts, landlock, seccomp, openat2, fence, lower fence, process limit, memory limit"
 	if got := strings.Join(names, ", "); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
