@@ -12,7 +12,7 @@ type commands struct {
 	output  string // of the session, with a slash: what a command can write besides tmp/
 	granted bool   // an op granted one that was not started yet
 	running uint64 // seq of exec.start, as long as there is no exec.end; 0: none
-	ended   uint64 // seq of exec.end of the last that ran; 0: none did
+	ended   uint64 // seq of the last exec.end; 0: there is none
 
 	// doubts are reads, by path, that may be of what the turn staged: a command
 	// has ended since that was known of the name. Those of a path are in order.
@@ -62,10 +62,9 @@ func (t *turn) end(e *ExecEnd) error {
 		}
 		t.out.Fence = WeakerFence(t.out.Fence, e.Fence.Tier)
 	}
-	if e.Failed == "" {
-		t.ended = t.out.To
-		t.name("", byCommand)
-	}
+	// Also of one that never ran: the file that was to get its output is there.
+	t.ended = t.out.To
+	t.name("", byCommand)
 	return nil
 }
 

@@ -135,10 +135,11 @@ func TestEvidenceOfCommands(t *testing.T) {
 			remove(b, x)
 			b.digest(stage(b, x), "2")
 		}, nil, []File{fileOf(x, "2")}, nil},
-		{"one that never ran changed nothing", func(b *builder) {
-			b.digest(stage(b, x), "1")
-			b.ended(b.started(FenceFull), "no such interpreter")
-		}, nil, []File{fileOf(x, "1")}, nil},
+		{"never ran, and left the file for its output", func(b *builder) {
+			of := stage(b, x)
+			b.made(b.ended(b.started(FenceFull), "no such interpreter"), "tmp/o", "")
+			b.digest(of, "1")
+		}, nil, []File{fileOf(x, "1")}, []File{fileOf("tmp/o", "")}},
 
 		{"what it made is no read", func(b *builder) { of := b.run(); look(b, x, "1"); b.made(of, x, "1") }, nil, []File{fileOf(x, "1")}, nil},
 		{"nor a large one", func(b *builder) {
@@ -171,6 +172,11 @@ func TestEvidenceOfCommands(t *testing.T) {
 			o.Decision, o.Flags = Own, "write,append"
 			b.digest(b.op(o), "old1")
 		}, []File{fileOf(x, "old")}, []File{fileOf(x, "old1")}, nil},
+		{"and somebody removed it, and the guest made it anew", func(b *builder) {
+			b.run()
+			look(b, x, "old")
+			b.digest(b.op(Op{Op: OpOpen, Path: x, Flags: "write,create,excl", Decision: Own}), "1")
+		}, []File{fileOf(x, "old")}, []File{fileOf(x, "1")}, nil},
 		{"and what was read before the command", func(b *builder) { look(b, x, "old"); b.made(b.run(), x, "1") }, []File{fileOf(x, "old")}, []File{fileOf(x, "1")}, nil},
 		{"a name of the workspace is", func(b *builder) { of := b.run(); b.op(reading("docs/z.md", "z")); b.made(of, "tmp/z", "z") }, []File{fileOf("docs/z.md", "z")}, nil, []File{fileOf("tmp/z", "z")}},
 	} {
@@ -317,12 +323,14 @@ func (m *account) guest() {
 func (m *account) command() {
 	m.op(Op{Op: OpExec, Path: "git status"})
 	of := m.add(started(FenceFull))
+	e := ExecEnd{Of: of}
 	if m.random.IntN(5) == 0 {
-		m.add(ExecEnd{Of: of, Failed: "no"})
+		e.Failed = "no"
+	}
+	end := m.add(e)
+	if m.ran = true; e.Failed != "" {
 		return
 	}
-	end := m.add(ExecEnd{Of: of})
-	m.ran = true
 	for range m.random.IntN(4) {
 		name := m.name()
 		if strings.HasPrefix(name, "reports/") {
@@ -430,7 +438,7 @@ func TestEvidenceRefusesCommands(t *testing.T) {
 		{"a digest of another session", append(slices.Clone(run), digest(3, "output/SES-1/x")), "seq 4: digest of output/SES-1/x by seq 3, which is the end of a command: it writes beneath tmp/ and " + ownOutput + " only"},
 		{"a digest of a folder", append(slices.Clone(run), digest(3, "tmp/")), "seq 4: digest of tmp/ by seq 3, which is the end of a command: it writes beneath tmp/ and " + ownOutput + " only"},
 		{"a digest by the start", append(slices.Clone(run), digest(2, "tmp/x")), "seq 4: digest of seq 2, which did not open, read, write or rename a file of this turn"},
-		{"a digest by one that never ran", append(slices.Clone(run[:2]), ExecEnd{Of: 2, Failed: "no"}, digest(3, "tmp/x")), "seq 4: digest of seq 3, which did not open, read, write or rename a file of this turn"},
+		{"a digest by one that never ran", append(slices.Clone(run[:2]), ExecEnd{Of: 2, Failed: "no"}, digest(3, "tmp/x")), ""},
 		{"a digest of what cannot be of a command", append(slices.Clone(run), Op{Op: OpRename, Path: "docs/a.md", To: "tmp/a", Decision: Own, Errno: ErrnoSuccess}, digest(4, "")), "seq 5: digest of seq 4, which did not open, read, write or rename a file of this turn"},
 	} {
 		b := newBook(t)
