@@ -13,28 +13,33 @@ import (
 	"testing"
 )
 
-const golden = "../testdata/ledgers/good"
+// goldens are the sessions whose files are kept.
+var goldens = []string{"../testdata/ledgers/good", "../testdata/ledgers/commands"}
 
 // goldenOptions are those under which the golden files were written.
 func goldenOptions() Options {
 	return Options{Durable: func(e Entry) bool {
 		switch e.Kind {
-		case "session.open", "turn.end", "session.close", "recovered", "violation", "turn.evidence":
+		case "session.open", "exec.start", "turn.end", "session.close", "recovered", "violation", "turn.evidence":
 			return true
 		}
 		return false
 	}}
 }
 
+// goldenFiles are those files, by path.
 func goldenFiles(t testing.TB) map[string][]byte {
 	t.Helper()
 	files := map[string][]byte{}
-	for _, name := range []string{"exec.jsonl", "evidence.jsonl"} {
-		b, err := os.ReadFile(filepath.Join(golden, name))
-		if err != nil {
-			t.Fatal(err)
+	for _, session := range goldens {
+		for _, name := range []string{"exec.jsonl", "evidence.jsonl"} {
+			path := filepath.Join(session, name)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[path] = b
 		}
-		files[name] = b
 	}
 	return files
 }
@@ -55,26 +60,29 @@ func verifyBytes(name string, b []byte) (n int, err *IntegrityError) {
 
 func TestEveryFlippedByteIsFound(t *testing.T) {
 	for name, whole := range goldenFiles(t) {
-		line := 1
-		for i := range whole {
-			for _, flip := range []byte{0x20, 0x81, whole[i] ^ '\n'} {
-				if flip == 0 { // the newline, flipped to itself
-					continue
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			line := 1
+			for i := range whole {
+				for _, flip := range []byte{0x20, 0x81, whole[i] ^ '\n'} {
+					if flip == 0 { // the newline, flipped to itself
+						continue
+					}
+					whole[i] ^= flip
+					n, err := verifyBytes(name, whole)
+					whole[i] ^= flip
+					if err == nil || err.Line != line || err.Torn || n != line-1 || err.File != name {
+						t.Fatalf("%s byte %d ^ %#x: got %v, want an error in line %d", name, i, flip, err, line)
+					}
 				}
-				whole[i] ^= flip
-				n, err := verifyBytes(name, whole)
-				whole[i] ^= flip
-				if err == nil || err.Line != line || err.Torn || n != line-1 || err.File != name {
-					t.Fatalf("%s byte %d ^ %#x: got %v, want an error in line %d", name, i, flip, err, line)
+				if whole[i] == '\n' {
+					line++
 				}
 			}
-			if whole[i] == '\n' {
-				line++
+			if _, err := verifyBytes(name, whole); err != nil {
+				t.Fatal(err)
 			}
-		}
-		if _, err := verifyBytes(name, whole); err != nil {
-			t.Fatal(err)
-		}
+		})
 	}
 }
 
@@ -107,7 +115,7 @@ func TestEveryMovedLineIsFound(t *testing.T) {
 		for i := range lines {
 			for j := i + 1; j < len(lines); j++ {
 				swapped := join(lines[:i], lines[j:j+1], lines[i+1:j], lines[i:i+1], lines[j+1:])
-				want := fmt.Sprintf("%s line %d (seq %d, byte %d): seq is %d, want %d: a line was removed, repeated or moved", name, i+1, i, len(join(lines[:i])), j, i)
+				want := fmt.Sprintf("%s line %d (seq %d, byte %d): seq is %d, want %d: a line was removed, repeated or moved", filepath.Base(name), i+1, i, len(join(lines[:i])), j, i)
 				if _, err := verifyBytes(name, swapped); err == nil || err.Error() != want {
 					t.Errorf("lines %d and %d: got %v, want %s", i+1, j+1, err, want)
 				}
@@ -228,13 +236,12 @@ func TestByHand(t *testing.T) {
 		t.Error("README.md does not have the command")
 	}
 	for name := range goldenFiles(t) {
-		for e, err := range Read(filepath.Join(golden, name)) {
+		for e, err := range Read(name) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			script := strings.Replace(strings.Replace(command, "5s/", fmt.Sprintf("%ds/", e.Seq+1), 1), "exec.jsonl", name, 1)
 			cmd := exec.Command("sh", "-c", script)
-			cmd.Dir = golden
 			out, err := cmd.Output()
 			if want := strings.TrimPrefix(e.Hash.String(), "sha256:") + "  -\n"; err != nil || string(out) != want {
 				t.Errorf("%s line %d: got %s, %v, want %s", name, e.Seq+1, out, err, want)

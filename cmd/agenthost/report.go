@@ -90,7 +90,7 @@ func callsInWords(r *host.Result) string {
 	if r.Refused > 0 {
 		words += fmt.Sprintf(", %d hidden or refused", r.Refused)
 	}
-	return words
+	return words + commandsInWords(len(r.Evidence.ExternalCalls), r.Evidence.Fence)
 }
 
 // quantity shortens a large number.

@@ -155,6 +155,8 @@ func entrySchema() (*jsonschema.Schema, error) {
 		record.TurnBegin{},
 		record.Op{},
 		record.Digest{},
+		record.ExecStart{},
+		record.ExecEnd{},
 		record.Stderr{},
 		record.TurnEnd{},
 		record.Recovered{},
@@ -179,14 +181,20 @@ func entrySchema() (*jsonschema.Schema, error) {
 		if err != nil {
 			return nil, err
 		}
-		if body.Kind() == record.KindStderr {
+		embedded := s
+		switch body.Kind() {
+		case record.KindExecStart:
+			embedded = s.Properties["view"]
+			fallthrough
+		case record.KindStderr:
 			// A member of the embedded Blob has its name, and is lost by that.
 			blob, err := schemaOf(reflect.TypeFor[record.Blob]())
 			if err != nil {
 				return nil, err
 			}
-			s.Properties["blob"] = blob.Properties["blob"]
-			s.Required, s.PropertyOrder = append([]string{"blob"}, s.Required...), append([]string{"blob"}, s.PropertyOrder...)
+			embedded.Properties["blob"] = blob.Properties["blob"]
+			embedded.Required = append([]string{"blob"}, embedded.Required...)
+			embedded.PropertyOrder = append([]string{"blob"}, embedded.PropertyOrder...)
 		}
 		nullable := s.Properties["publish"]
 		withoutNull(s)

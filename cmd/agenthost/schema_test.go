@@ -99,8 +99,12 @@ func TestPolicySchema(t *testing.T) {
 func TestEntrySchema(t *testing.T) {
 	accepts := acceptor(t, entrySchema)
 	kinds := map[string]bool{}
-	golden := filepath.Join("..", "..", "testdata", "ledgers", "good")
-	for _, path := range []string{filepath.Join(golden, record.ExecFile), filepath.Join(golden, record.EvidenceFile), governance(t)} {
+	paths := []string{governance(t)}
+	for _, session := range []string{"good", "commands"} {
+		golden := filepath.Join("..", "..", "testdata", "ledgers", session)
+		paths = append(paths, filepath.Join(golden, record.ExecFile), filepath.Join(golden, record.EvidenceFile))
+	}
+	for _, path := range paths {
 		for e, err := range ledger.Read(path) {
 			if err != nil {
 				t.Fatal(err)
@@ -114,7 +118,7 @@ func TestEntrySchema(t *testing.T) {
 			}
 		}
 	}
-	if len(kinds) < 22 {
+	if len(kinds) < 24 {
 		t.Errorf("only %d kinds were looked at", len(kinds))
 	}
 }

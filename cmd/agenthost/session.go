@@ -156,7 +156,9 @@ type shownTurn struct {
 	Granted   capability.Grants    `json:"granted"`
 	Withheld  []string             `json:"withheld"`
 	Calls     int                  `json:"calls"`
-	Refused   []string             `json:"refused"` // what ended the turn or kept it from publishing
+	Commands  int                  `json:"commands"` // that were started
+	Fence     string               `json:"fence"`    // the weakest that held one of them, or none
+	Refused   []string             `json:"refused"`  // what ended the turn or kept it from publishing
 	Status    string               `json:"status,omitempty"`
 	Code      string               `json:"code,omitempty"`
 	Limit     string               `json:"limit,omitempty"`
@@ -208,12 +210,21 @@ func readSession(path string) (shown, error) {
 		case record.TurnBegin:
 			turn = &shownTurn{
 				Number: e.Turn, WorkOrder: b.WorkOrder, AsOf: b.AsOf, Granted: b.Granted, Withheld: b.Withheld,
-				Refused: []string{}, Published: []record.Publication{},
+				Fence: record.FenceNone, Refused: []string{}, Published: []record.Publication{},
 			}
 			s.Turns = append(s.Turns, turn)
 		case record.Op:
 			if turn != nil {
 				turn.add(e.Session, b)
+			}
+		case record.ExecStart:
+			if turn != nil {
+				turn.held(b.Fence)
+				turn.Commands++
+			}
+		case record.ExecEnd:
+			if turn != nil && b.Fence != nil {
+				turn.held(*b.Fence)
 			}
 		case record.TurnEnd:
 			if turn != nil {
@@ -243,9 +254,20 @@ func (t *shownTurn) add(session string, op record.Op) {
 	}
 }
 
+// held says that a command of the turn was held by a fence.
+func (t *shownTurn) held(f record.Fence) { t.Fence = record.WeakerFence(t.Fence, f.Tier) }
+
 // refusal says what was refused, with the name as the agent knows it.
 func refusal(session string, op record.Op) string {
 	return fmt.Sprintf("%s %s: %s", op.Op, host.GuestName(session, op.Path), op.Rule)
+}
+
+// commandsInWords is what follows where commands ran.
+func commandsInWords(n int, fence string) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %s in fence %s", count(n, "command"), fence)
 }
 
 func (p *program) showSession(s shown) {
@@ -254,14 +276,14 @@ func (p *program) showSession(s shown) {
 	p.term.line("package %s %s %s", s.Open.Package.ID, s.Open.Package.Version, s.Open.Package.SHA256)
 	for _, t := range s.Turns {
 		if t.Status == "" {
-			p.term.line("turn %d has not ended: it runs, or its process died", t.Number)
+			p.term.line("turn %d has not ended: it runs, or its process died%s", t.Number, commandsInWords(t.Commands, t.Fence))
 			continue
 		}
 		p.term.line("turn %d %s", t.Number, strings.TrimSpace(strings.Join([]string{t.Status, t.Code, t.Limit}, " ")))
 		if t.WorkOrder != "" {
 			p.term.line("  work order %s", t.WorkOrder)
 		}
-		p.term.line("  %s, fuel %d, %.3fs", count(t.Calls, "call"), t.Fuel, float64(t.Duration)/1000)
+		p.term.line("  %s%s, fuel %d, %.3fs", count(t.Calls, "call"), commandsInWords(t.Commands, t.Fence), t.Fuel, float64(t.Duration)/1000)
 		for _, r := range t.Refused {
 			p.term.line("  refused %s", r)
 		}

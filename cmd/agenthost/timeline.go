@@ -14,6 +14,7 @@ import (
 type timeline struct {
 	began time.Time
 	turn  int
+	words string // of the command that was granted last
 }
 
 // rows gives the lines for the next entry. Times are since the first entry.
@@ -54,9 +55,16 @@ func (t *timeline) rows(e ledger.Entry) []string {
 		}
 		return rows
 	case record.Op:
+		if b.Op == record.OpExec && b.Decision == record.Granted {
+			t.words = b.Path
+		}
 		return append(rows, t.row(e, b.Op, b.Decision, operation(b)))
 	case record.Digest:
 		return append(rows, t.row(e, "content", "", strings.TrimSpace(fmt.Sprintf("%s of entry %d, %s, %s", b.Path, b.Of, short(b.SHA256), bytesText(b.Size)))))
+	case record.ExecStart:
+		return append(rows, t.row(e, "start", "", t.started(b)))
+	case record.ExecEnd:
+		return append(rows, t.row(e, "exit", exit(b), outcome(b)))
 	case record.Stderr:
 		cut := ""
 		if b.Truncated {
@@ -165,9 +173,13 @@ func ended(b record.TurnEnd) string {
 }
 
 func evidence(b record.TurnEvidence) string {
-	return fmt.Sprintf("entries %d to %d, %s, %s, %s, %s, fence %s", b.From, b.To,
+	fence := ", fence " + b.Fence
+	if n := len(b.ExternalCalls); n > 0 {
+		fence = commandsInWords(n, b.Fence)
+	}
+	return fmt.Sprintf("entries %d to %d, %s, %s, %s, %s%s", b.From, b.To,
 		count(len(b.RealizedReads), "read"), count(len(b.RealizedWrites), "write"),
-		count(len(b.Violations), "violation"), count(len(b.Hidden), "hidden name"), b.Fence)
+		count(len(b.Violations), "violation"), count(len(b.Hidden), "hidden name"), fence)
 }
 
 func content(path string, h ledger.Hash, size int64) string {

@@ -271,7 +271,7 @@ func (b *builder) commands() {
 	b.op(grant)
 	s = started(FenceFull)
 	s.Program = fileOf("pkg:tool", "not a program")
-	b.append(b.exec, b.turn, ExecEnd{Of: start(`["pkg:tool"]`, s), Failed: "exec format error"})
+	b.append(b.exec, b.turn, ExecEnd{Of: start(`["pkg:tool"]`, s), Failed: "exec format error\x1b[2J"})
 	b.end(TurnEnd{Status: StatusError, Code: CodeExit, Exit: ptr[int64](1)})
 
 	b.begin()
