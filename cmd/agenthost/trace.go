@@ -34,9 +34,13 @@ func (p *program) traceCommand() *cli.Command {
   WO-…                  the work order, and the turns under it
   docs/a.md             who wrote and who read the file, and whether it still is what
                         was published; output/SES-…/x, deps:PKG-…/x as ledgers spell it
+  /usr/bin/git          the turns whose commands it was the program or interpreter of
   sha256:HEX            who read or made that content, all that was made from it over
                         any number of turns, and all it was made from; 12 digits of
                         it will do
+
+What a command read is not known, only what it could see, and that is not searched:
+answers say how many turns ran commands.
 
 Lists are cut short for people; --json has all of them. What is not known here ends
 with status 1. A session that cannot be read is named, and the status is 4. An index
@@ -103,6 +107,8 @@ func traceError(err error) error {
 		f.hint = "did you mean " + strings.Join(near, " or ") + "?"
 	case unknown.Kind == audit.KindPath && !strings.ContainsAny(unknown.What, "/."):
 		f.code, f.hint = exitUsage, "write "+audit.Forms
+	case unknown.Kind == audit.KindPath && strings.HasPrefix(unknown.What, "/"):
+		f.hint = "by an absolute path programs are known that commands ran; files by the names that ledgers have for them, such as docs/a.md"
 	case unknown.Kind == audit.KindPath && strings.ContainsAny(unknown.What, "*?["):
 		f.hint = "name one file: patterns are not expanded"
 	case unknown.Kind == audit.KindPath:

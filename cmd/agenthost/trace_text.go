@@ -34,6 +34,7 @@ func (p *program) showTurn(t audit.Turn) {
 		p.term.line("  %s: agenthost session show tells of what", count(t.Violations, "violation"))
 	}
 	some(p, t.Reads, func(f record.File) { p.term.line("  read %s", digested(f)) })
+	some(p, t.Commands, func(c audit.Command) { p.term.line("  ran %s", commanded(c)) })
 	some(p, t.Writes, func(w audit.Write) {
 		verb := "published"
 		if !w.Published {
@@ -50,6 +51,34 @@ func digested(f record.File) string {
 		return f.Path + "  (not read to its end)"
 	}
 	return content(f.Path, f.SHA256, f.Size)
+}
+
+// commanded is a command in words.
+func commanded(c audit.Command) string {
+	end := record.ExecEnd{Failed: c.Failed, Exit: c.Exit, Signal: c.Signal, Killed: c.Killed}
+	how := "exit " + exit(end)
+	switch {
+	case !c.Ended:
+		how = "without an end"
+	case c.Failed != "":
+		how = "never ran: " + c.Failed
+	case c.Killed != "":
+		how = "killed: " + c.Killed
+	case c.Signal != 0:
+		how = fmt.Sprintf("signal %d", c.Signal)
+	}
+	text := c.Words + ": " + content(c.Program.Path, c.Program.SHA256, c.Program.Size)
+	if i := c.Interpreter; i != nil {
+		text += ", run by " + content(i.Path, i.SHA256, i.Size)
+	}
+	return fmt.Sprintf("%s; %s, fence %s, could see %s", text, how, c.Fence, count(int(c.View.Files), "file"))
+}
+
+// showUnlisted says how much is not known of what was read.
+func (p *program) showUnlisted(n int) {
+	if n > 0 {
+		p.term.line("%s ran commands: what these read is not known, and not listed here", count(n, "turn"))
+	}
 }
 
 func (p *program) showMeetings(title string, list []audit.Meeting) {
@@ -82,8 +111,13 @@ func who(u audit.Use) string {
 	if u.Role != "" {
 		words += " as " + u.Role
 	}
-	if u.As == audit.AsWritten {
+	switch u.As {
+	case audit.AsWritten:
 		words += ", not published"
+	case audit.AsInterpreter:
+		words += ", as interpreter"
+	case audit.AsView:
+		words += "  as the list of what a command could see"
 	}
 	return words
 }
@@ -171,6 +205,10 @@ func (p *program) showPath(e *audit.ExplainedPath) {
 		}
 	})
 	p.showUses("read by", e.Read)
+	if len(e.Ran) > 0 {
+		p.showUses("run as a command by", e.Ran)
+	}
+	p.showUnlisted(e.Unlisted)
 }
 
 // showUses shows uses of a file or a content, the newest first.
@@ -198,6 +236,10 @@ func (p *program) showDigest(e *audit.ExplainedDigest) {
 	if len(e.Replaced) > 0 {
 		p.showUses("replaced by", e.Replaced)
 	}
+	if len(e.Commands) > 0 {
+		p.showUses("in commands of", e.Commands)
+	}
+	p.showUnlisted(e.Unlisted)
 	p.showLineage("it went into", "published", e.Reached, func(s audit.Step) []audit.Flow { return s.Published })
 	p.showLineage("it came from", "read", e.Sources, func(s audit.Step) []audit.Flow { return s.Read })
 }

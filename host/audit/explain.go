@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ func (e *UnknownError) Error() string {
 }
 
 // Forms are the ways in which something to explain is written, for people.
-const Forms = "PKG-… for a package, SES-… or @last for a session, WO-… for a work order, sha256:… for a digest, docs/a.md for a file"
+const Forms = "PKG-… for a package, SES-… or @last for a session, WO-… for a work order, sha256:… for a digest, docs/a.md for a file, /usr/bin/git for a program"
 
 // minDigits is how many digits of a digest are needed at least.
 const minDigits = 12
@@ -66,7 +67,10 @@ const minDigits = 12
 // Explain says what the root knows of a package (PKG-…, PKG-…@version), a session
 // (SES-…, the beginning of one, or @last), a work order (WO-…), a digest
 // (sha256:HEX or HEX, at least 12 digits), or a file, by the name that ledgers
-// have for it: docs/a.md, output/SES-…/x, deps:PKG-…/x. Reading is called now and
+// have for it: docs/a.md, output/SES-…/x, deps:PKG-…/x, and /usr/bin/git for a
+// program that commands ran. What commands could see is not searched: the list of
+// it is a blob for each, of as many lines as there were files, and what they read
+// of it nobody knows. Reading is called now and
 // then while ledgers are read, with how many of how many; it may be nil.
 //
 // Errors are a *[RequestError], an *[UnknownError], an *[ledger.IntegrityError]
@@ -164,6 +168,9 @@ func parse(what string) (*Explanation, error) {
 		}
 		return kind(KindDigest, "sha256:"+strings.ToLower(digits))
 	}
+	if path.IsAbs(what) && path.Clean(what) == what && beneath.CheckName(what[1:]) == nil {
+		return kind(KindPath, what)
+	}
 	name := strings.TrimPrefix(what, "./")
 	if err := beneath.CheckName(name); err != nil || name == "." {
 		return nil, &RequestError{fmt.Sprintf("%.200q is nothing that can be explained", what), Forms + ", relative to the workspace"}
@@ -180,7 +187,7 @@ type Use struct {
 	Turn    int         `json:"turn_number,omitempty"` // 0: all turns of the session
 	Status  string      `json:"status,omitempty"`      // of the turn; empty: it has not ended
 	Time    time.Time   `json:"time"`                  // of the last entry of the turn, or of the session
-	As      string      `json:"as"`                    // read, written, published, replaced, module, package
+	As      string      `json:"as"`                    // read, written, published, replaced, module, package, program, interpreter, view
 	Path    string      `json:"path,omitempty"`
 	Role    string      `json:"role,omitempty"`
 	SHA256  ledger.Hash `json:"sha256,omitzero"`
@@ -195,6 +202,10 @@ const (
 	AsReplaced  = "replaced" // by a file that the turn published
 	AsModule    = "module"   // what ran
 	AsPackage   = "package"
+
+	AsProgram     = "program" // of a command
+	AsInterpreter = "interpreter"
+	AsView        = "view" // the list of what a command could see
 )
 
 // say puts a use into words.
@@ -214,6 +225,19 @@ func (u use) say() Use {
 	if u.as == asRead {
 		f := t.Reads[u.at]
 		out.As, out.Path, out.SHA256, out.Size = AsRead, f.Path, f.SHA256, f.Size
+		return out
+	}
+	switch u.as {
+	case asProgram, asInterpreter:
+		f := &t.Commands[u.at].Program
+		if out.As = AsProgram; u.as == asInterpreter {
+			out.As, f = AsInterpreter, t.Commands[u.at].Interpreter
+		}
+		out.Path, out.SHA256, out.Size = f.Path, f.SHA256, f.Size
+		return out
+	case asView:
+		list := t.Commands[u.at].View.Blob
+		out.As, out.SHA256, out.Size = AsView, list.Blob, list.Size
 		return out
 	}
 	w := t.Writes[u.at]

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/agenthost/agenthost/host/plane"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -21,6 +22,10 @@ type ExplainedDigest struct {
 	Read     []Use          `json:"read"`
 	Made     []Use          `json:"made"`
 	Replaced []Use          `json:"replaced"`
+	Commands []Use          `json:"commands"` // turns that ran it as a command's program or interpreter, or whose command could see what it lists
+	// Unlisted counts the turns that ran commands: that these read it, if they
+	// did, is in no list here.
+	Unlisted int `json:"turns_with_commands"`
 	// Reached are the turns that read it, those that read what these published,
 	// and so on; Sources those that published it, those that published what these
 	// read, and so on. Both are sorted by the number of steps, then by time.
@@ -51,7 +56,7 @@ type Step struct {
 
 // Flow is a content on its way into or out of a turn.
 type Flow struct {
-	As     string      `json:"as"` // read, published; module and package of what ran
+	As     string      `json:"as"` // read, published; module and package of what ran; program and interpreter of its commands
 	Path   string      `json:"path,omitempty"`
 	SHA256 ledger.Hash `json:"sha256"`
 	// OutOfOrder says that by the clocks the content was read before any turn on
@@ -65,7 +70,7 @@ func (q *question) aboutDigest() error {
 		return err
 	}
 	q.out.ID = h.String()
-	d := &ExplainedDigest{SHA256: h, Packages: []DigestChange{}, Ran: []Use{}, Read: []Use{}, Made: []Use{}, Replaced: []Use{}}
+	d := &ExplainedDigest{SHA256: h, Packages: []DigestChange{}, Ran: []Use{}, Read: []Use{}, Made: []Use{}, Replaced: []Use{}, Commands: []Use{}}
 	q.out.Digest = d
 	for _, c := range q.changes {
 		switch {
@@ -89,12 +94,17 @@ func (q *question) aboutDigest() error {
 			d.Made = append(d.Made, said)
 		case asBase:
 			d.Replaced = append(d.Replaced, said)
+		case asProgram, asInterpreter, asView:
+			d.Commands = append(d.Commands, said)
 		default:
 			d.Ran = append(d.Ran, said)
 		}
 	}
-	for _, list := range [][]Use{d.Ran, d.Read, d.Made, d.Replaced} {
+	for _, list := range [][]Use{d.Ran, d.Read, d.Made, d.Replaced, d.Commands} {
 		slices.SortFunc(list, byTime)
+	}
+	if d.Unlisted, err = q.index.ranCommands(); err != nil {
+		return err
 	}
 	if d.Reached, err = q.lineage(h, true); err != nil {
 		return err
@@ -141,7 +151,8 @@ type turnKey struct {
 // lineage follows a content from turn to turn: with onward from those that read
 // it to those that read what these published, else from those that published it
 // to those that published what these read. A content is known by its digest
-// alone, so it may lie under another name, be the module or package that ran, be
+// alone, so it may lie under another name, be the module or package that ran, or the
+// program of a command, be
 // a package whose files are read, or have gone through the store of the control
 // plane. One without bytes carries
 // nothing and connects nothing. Times decide nothing here: a clock that was set
@@ -206,7 +217,7 @@ func (u use) turns(onward bool) []turnKey {
 		return nil
 	}
 	switch u.as {
-	case asRead:
+	case asRead, asProgram, asInterpreter:
 		return []turnKey{{u.session, u.turn}}
 	case asModule, asPackage:
 		var all []turnKey
@@ -236,6 +247,7 @@ func (t turnKey) inputs(found func(ledger.Hash)) {
 			found(f.SHA256)
 		}
 	}
+	t.of().programs(func(_ int, _ useKind, f *record.File) { found(f.SHA256) })
 }
 
 // contents are the files of a package by its digest, if it is installed: who
@@ -315,6 +327,7 @@ func tell(start ledger.Hash, seen map[ledger.Hash]bool, steps map[turnKey]int, o
 		for _, f := range turn.Reads {
 			read(AsRead, f.Path, f.SHA256)
 		}
+		turn.programs(func(at int, as useKind, f *record.File) { read(use{s, t.turn, as, at}.say().As, f.Path, f.SHA256) })
 		for _, w := range turn.Writes {
 			if at, ok := last[w.SHA256]; w.Published && (onward || seen[w.SHA256]) {
 				step.Published = append(step.Published, Flow{AsPublished, w.Path, w.SHA256, !onward && ok && w.SHA256 != start && at.Before(turn.Last)})

@@ -424,8 +424,8 @@ func TestExplainForms(t *testing.T) {
 		"WO-1": KindWorkOrder, "WO-": "", "WO-../x": "",
 		"sha256:" + hex: KindDigest, hex: KindDigest, hex[:12]: KindDigest, strings.ToUpper(hex): KindDigest,
 		"sha256:": "", "sha256:" + hex[:11]: "", "sha256:" + hex + "a": "", "sha256:xyzxyzxyzxyz": "", hex + "a": "",
-		hex[:11]: KindPath, "docs/a.md": KindPath, "./a": KindPath, "Makefile": KindPath, "deps:PKG-A/x": KindPath, "last": KindPath,
-		"": "", ".": "", "..": "", "./": "", "../a": "", "/a": "", "a//b": "", "a/": "", "a/./b": "", "a\x00": "", strings.Repeat("a/", 2048) + "a": "",
+		hex[:11]: KindPath, "docs/a.md": KindPath, "./a": KindPath, "Makefile": KindPath, "deps:PKG-A/x": KindPath, "last": KindPath, "/a": KindPath, "/usr/bin/git": KindPath,
+		"": "", ".": "", "..": "", "./": "", "../a": "", "/": "", "//a": "", "/a/": "", "/a/../b": "", "/a\x00": "", "a//b": "", "a/": "", "a/./b": "", "a\x00": "", strings.Repeat("a/", 2048) + "a": "",
 	} {
 		_, err := w.audit(w.cache).Explain(context.Background(), what, nil)
 		var unknown *UnknownError

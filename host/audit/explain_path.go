@@ -16,9 +16,13 @@ import (
 // ExplainedPath is what happened to a file by its name.
 type ExplainedPath struct {
 	Path    string    `json:"path"`
-	Written []Written `json:"written"`       // by turns, published or not, sorted by time
-	Read    []Use     `json:"read"`          // sorted by time
-	Now     *Now      `json:"now,omitempty"` // of names that turns can publish
+	Written []Written `json:"written"` // by turns, published or not, sorted by time
+	Read    []Use     `json:"read"`    // sorted by time
+	Ran     []Use     `json:"ran"`     // by turns whose commands it was the program or interpreter of, sorted by time
+	// Unlisted counts the turns that ran commands: that these read it, if they
+	// did, is in no list here.
+	Unlisted int  `json:"turns_with_commands"`
+	Now      *Now `json:"now,omitempty"` // of names that turns can publish
 }
 
 // Written is a file that a turn made, and what that turn had read until then or
@@ -50,7 +54,7 @@ const (
 )
 
 func (q *question) aboutPath() error {
-	p := &ExplainedPath{Path: q.out.ID, Written: []Written{}, Read: []Use{}}
+	p := &ExplainedPath{Path: q.out.ID, Written: []Written{}, Read: []Use{}, Ran: []Use{}}
 	q.out.Path = p
 	sessions, err := q.index.mention("path", p.Path)
 	if err != nil {
@@ -68,26 +72,35 @@ func (q *question) aboutPath() error {
 					p.Written = append(p.Written, Written{use{s, i, asWrite, at}.say(), w.Base, t.Reads})
 				}
 			}
+			t.programs(func(at int, as useKind, f *record.File) {
+				if f.Path == p.Path {
+					p.Ran = append(p.Ran, use{s, i, as, at}.say())
+				}
+			})
 		}
 	}
-	if len(p.Written)+len(p.Read) == 0 {
+	if len(p.Written)+len(p.Read)+len(p.Ran) == 0 {
 		return q.unknown(q.paths())
 	}
+	if p.Unlisted, err = q.index.ranCommands(); err != nil {
+		return err
+	}
+	slices.SortFunc(p.Ran, byTime)
 	slices.SortFunc(p.Read, byTime)
 	slices.SortFunc(p.Written, func(a, b Written) int { return byTime(a.Use, b.Use) })
 	p.Now = q.now(p)
 	return nil
 }
 
-// now looks at what lies under a name now. Files of packages, and those that
-// only the host writes, are not looked at.
+// now looks at what lies under a name now. Files of packages, programs of the
+// machine, and what only the host writes, are not looked at.
 func (q *question) now(p *ExplainedPath) *Now {
 	var of session.ID
 	if rest, ok := strings.CutPrefix(p.Path, "output/"); ok {
 		id, _, _ := strings.Cut(rest, "/")
 		of = session.ID(id)
 	}
-	if strings.HasPrefix(p.Path, "pkg:") || strings.HasPrefix(p.Path, "deps:") {
+	if strings.HasPrefix(p.Path, "pkg:") || strings.HasPrefix(p.Path, "deps:") || strings.HasPrefix(p.Path, "/") {
 		return nil
 	}
 	var last *Written
@@ -123,7 +136,8 @@ func (q *question) now(p *ExplainedPath) *Now {
 	return n
 }
 
-// paths are the names of all files that the sessions of the root read or wrote.
+// paths are the names of all files that the sessions of the root read, wrote or
+// ran.
 func (q *question) paths() []string {
 	var names []string
 	for n := range q.index.lines {
@@ -138,6 +152,7 @@ func (q *question) paths() []string {
 			for _, w := range t.Writes {
 				names = append(names, w.Path)
 			}
+			t.programs(func(_ int, _ useKind, f *record.File) { names = append(names, f.Path) })
 		}
 	}
 	return names

@@ -9,6 +9,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -18,7 +19,7 @@ import (
 type ExplainedSession struct {
 	*Session
 	Rights  []string  `json:"rights,omitempty"` // of its last turn, in words
-	Sources []Meeting `json:"sources"`          // what it read that was published here
+	Sources []Meeting `json:"sources"`          // what it read, or ran as a command, that was published here
 	Readers []Meeting `json:"readers"`          // what it published that was read here
 }
 
@@ -64,7 +65,9 @@ func (q *question) aboutSession() error {
 		return &UnreadableError{Unreadable{string(id), plane, err.Error()}}
 	}
 	for i, t := range s.Turns {
-		for _, f := range t.Reads {
+		into := slices.Clone(t.Reads)
+		t.programs(func(_ int, _ useKind, f *record.File) { into = append(into, *f) })
+		for _, f := range into {
 			with, err := q.others(f.SHA256, turnKey{s, i}, AsPublished)
 			if err != nil {
 				return err
@@ -112,7 +115,7 @@ func (q *question) others(h ledger.Hash, but turnKey, as string) ([]Use, error) 
 			continue
 		}
 		said := u.say()
-		if said.As == as || as == AsRead && (said.As == AsModule || said.As == AsPackage) {
+		if said.As == as || as == AsRead && slices.Contains([]string{AsModule, AsPackage, AsProgram, AsInterpreter}, said.As) {
 			found = append(found, said)
 		}
 	}

@@ -30,7 +30,7 @@ import (
 
 // The index of a root is a file
 //
-//	agenthost audit index v1 ROOT
+//	agenthost audit index v2 ROOT
 //	SID PLANE SIZE MTIME CTIME INO JSON
 //	…
 //	sha256:HEX
@@ -41,7 +41,7 @@ import (
 // stat says the same. A file that is not so does not count at all.
 const (
 	indexFolder = "audit"
-	indexHead   = "agenthost audit index v1 "
+	indexHead   = "agenthost audit index v2 "
 	indexSuffix = ".index"
 )
 

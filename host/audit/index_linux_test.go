@@ -159,7 +159,7 @@ func TestIndexDecidesNothing(t *testing.T) {
 		{"flipped", append([]byte{good[0] ^ 1}, good[1:]...)},
 		{"longer", append(slices.Clone(good), good...)},
 		{"of another root", seal(strings.Replace(string(good), root, strings.Repeat("0", 64), 1))},
-		{"of a later version", seal(strings.Replace(string(good), "v1 ", "v2 ", 1))},
+		{"of a later version", seal(strings.Replace(string(good), "v2 ", "v3 ", 1))},
 		{"of another program", seal(strings.ReplaceAll(string(good), `"state":"closed"`, `"state":12345678`))},
 		{"sealed nonsense", seal(indexHead + root + "\nSES-1 ho1 x\n" + strings.Repeat("x", 72))},
 		{"sealed numbers", seal(indexHead + root + "\nSES-1 ho1 1 2 3 x {}\n" + strings.Repeat("x", 72))},

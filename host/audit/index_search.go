@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -103,7 +104,7 @@ type use struct {
 	session *Session
 	turn    int // its index; of a module or package, which all turns have, -1
 	as      useKind
-	at      int // index in Reads or Writes
+	at      int // index in Reads, Writes or Commands
 }
 
 type useKind int
@@ -114,6 +115,9 @@ const (
 	asBase // what a write replaced
 	asModule
 	asPackage
+	asProgram // of a command
+	asInterpreter
+	asView // the list of what a command could see
 )
 
 // uses are all places of a digest, by session and turn.
@@ -162,7 +166,57 @@ func (s *Session) usesOf(h ledger.Hash) []use {
 					add(*w.Base, i, asBase, at)
 				}
 			}
+			t.programs(func(at int, as useKind, f *record.File) { add(f.SHA256, i, as, at) })
+			views := map[ledger.Hash]bool{}
+			for at, c := range t.Commands {
+				if list := c.View.Blob.Blob; !views[list] {
+					views[list] = true
+					add(list, i, asView, at)
+				}
+			}
 		}
 	}
 	return s.uses[h]
+}
+
+// programs calls found with each file that a command of the turn ran, as its
+// program or the interpreter of that: each once, with the first of the commands.
+func (t *Turn) programs(found func(at int, as useKind, f *record.File)) {
+	type key struct {
+		file record.File
+		as   useKind
+	}
+	seen := map[key]bool{}
+	for at := range t.Commands {
+		c := &t.Commands[at]
+		for _, ran := range []struct {
+			file *record.File
+			as   useKind
+		}{{&c.Program, asProgram}, {c.Interpreter, asInterpreter}} {
+			if ran.file != nil && !seen[key{*ran.file, ran.as}] {
+				seen[key{*ran.file, ran.as}] = true
+				found(at, ran.as, ran.file)
+			}
+		}
+	}
+}
+
+// ranCommands counts the turns that did.
+func (ix *index) ranCommands() (int, error) {
+	some, n := []byte(`"commands":[{`), 0
+	for i, l := range ix.lines {
+		if !bytes.Contains(l.facts, some) {
+			continue
+		}
+		s, err := ix.session(i)
+		if err != nil {
+			return 0, err
+		}
+		for _, t := range s.Turns {
+			if len(t.Commands) > 0 {
+				n++
+			}
+		}
+	}
+	return n, nil
 }

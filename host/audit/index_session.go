@@ -39,6 +39,23 @@ type Turn struct {
 	Violations int           `json:"violations"`
 	Reads      []record.File `json:"reads"`  // what the guest could see, files of packages (pkg:, deps:) too
 	Writes     []Write       `json:"writes"` // what it made, without /tmp
+	Commands   []Command     `json:"commands"`
+}
+
+// A Command is one that a turn started. What it read is not known: View says what
+// it could see, by a blob in the session's ledger.
+type Command struct {
+	Seq         uint64       `json:"seq"`   // of its exec.start
+	Words       string       `json:"words"` // as the guest passed them
+	Program     record.File  `json:"program"`
+	Interpreter *record.File `json:"interpreter,omitempty"`
+	Fence       string       `json:"fence"`
+	View        record.View  `json:"view"`
+	Ended       bool         `json:"ended"`            // false: its turn ended before that was recorded
+	Failed      string       `json:"failed,omitempty"` // why it never ran
+	Exit        int64        `json:"exit"`             // -1 if a signal ended it
+	Signal      int64        `json:"signal,omitempty"`
+	Killed      string       `json:"killed,omitempty"` // the limit for which it was ended
 }
 
 // A Write is a file that a turn made.
@@ -93,6 +110,7 @@ type reader struct {
 	evidence record.Collector // of the turn
 	library  []record.File    // files of packages that the turn read
 	known    map[record.File]bool
+	words    string      // of the command that was granted last
 	last     ledger.Hash // of the last entry of the turn
 }
 
@@ -110,9 +128,22 @@ func (r *reader) add(e ledger.Entry) error {
 		r.s.Package, r.s.Module, r.s.Agenthost, r.s.Opened = b.Package, b.ModuleSHA256, b.Agenthost, e.Time
 	case record.TurnBegin:
 		r.evidence, r.library, r.known = record.Collector{}, nil, map[record.File]bool{}
-		r.s.Turns = append(r.s.Turns, Turn{Number: e.Turn, WorkOrder: b.WorkOrder, Begun: e.Time, Reads: []record.File{}, Writes: []Write{}})
+		r.s.Turns = append(r.s.Turns, Turn{Number: e.Turn, WorkOrder: b.WorkOrder, Begun: e.Time, Reads: []record.File{}, Writes: []Write{}, Commands: []Command{}})
 	case record.Op:
 		r.fromPackage(b)
+		if b.Op == record.OpExec && b.Decision == record.Granted {
+			r.words = b.Path
+		}
+	case record.ExecStart:
+		t := r.turn()
+		t.Commands = append(t.Commands, Command{
+			Seq: e.Seq, Words: r.words, Program: b.Program, Interpreter: b.Interpreter, Fence: b.Fence.Tier, View: b.View,
+		})
+	case record.ExecEnd:
+		if all := r.turn().Commands; len(all) > 0 && all[len(all)-1].Seq == b.Of {
+			c := &all[len(all)-1]
+			c.Ended, c.Failed, c.Exit, c.Signal, c.Killed = true, b.Failed, b.Exit, b.Signal, b.Killed
+		}
 	case record.TurnEnd:
 		r.turn().Last = e.Time
 		return r.end(e, b)

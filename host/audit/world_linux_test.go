@@ -120,8 +120,33 @@ type did struct {
 	reads  []file
 	writes []file
 	status string // empty: ok
-	open   bool   // it has not ended
-	broken bool   // it publishes what it did not write
+	runs   []command
+	open   bool // it has not ended
+	broken bool // it publishes what it did not write
+}
+
+// command is one that a turn ran.
+type command struct {
+	program, interpreter file
+	view                 string // content of the blob; empty: it saw nothing
+}
+
+// entries are those of a command; its exec.start has that seq.
+func (c command) entries(seq int) []ledger.Body {
+	as := func(f file) record.File {
+		return record.File{Path: f.path, SHA256: f.hash(), Size: int64(len(f.content))}
+	}
+	start := record.ExecStart{Argv: record.Blob{Blob: ledger.Sum([]byte("argv"))}, Dir: ".", Program: as(c.program), Fence: record.Fence{Tier: record.FenceFull}}
+	start.View.Blob = record.Blob{Blob: ledger.Sum([]byte(c.view)), Size: int64(len(c.view))}
+	if c.interpreter.path != "" {
+		i := as(c.interpreter)
+		start.Interpreter = &i
+	}
+	return []ledger.Body{
+		record.Op{Op: record.OpExec, Via: record.ViaABI, Path: "run it", Decision: record.Granted, Errno: record.ErrnoSuccess},
+		start,
+		record.ExecEnd{Of: uint64(seq), Exit: 3},
+	}
 }
 
 // story is what a session did.
@@ -169,6 +194,9 @@ func (d did) entries(seq int) []ledger.Body {
 			decision = record.InPkg
 		}
 		bodies = append(bodies, record.Op{Op: record.OpOpen, Via: record.ViaWASI, Path: f.path, Flags: "read", Decision: decision, Errno: record.ErrnoSuccess, Size: &size, SHA256: &hash})
+	}
+	for _, c := range d.runs {
+		bodies = append(bodies, c.entries(seq+len(bodies)+1)...)
 	}
 	end := record.TurnEnd{Status: record.StatusOK}
 	for _, f := range d.writes {
