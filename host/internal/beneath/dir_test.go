@@ -123,6 +123,7 @@ func operations(d *Dir) map[string]func(name string) error {
 		"Remove":          d.Remove,
 		"RemoveAll":       d.RemoveAll,
 		"ReadDir":         func(n string) error { _, err := d.ReadDir(n); return err },
+		"Chmod":           func(n string) error { return d.Chmod(n, 0o600) },
 		"Rename":          func(n string) error { return Rename(d, n, d, "moved") },
 		"Rename to":       func(n string) error { return Rename(d, "file", d, n) },
 		"RenameNoReplace": func(n string) error { return RenameNoReplace(d, n, d, "moved") },

@@ -115,3 +115,57 @@ func TestSticky(t *testing.T) {
 		}
 	}
 }
+
+// TestChmod sets modes, also where the kernel has no call that leaves links alone.
+func TestChmod(t *testing.T) {
+	both(t, func(t *testing.T, open func(t *testing.T, path string) *Dir) {
+		top := tree(t, "d/f", "d/sub/f")
+		d := open(t, top)
+		if err := os.Symlink("f", filepath.Join(top, "d/link")); err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range []struct {
+			what  string
+			chmod func(name string, mode fs.FileMode) error
+		}{
+			{"chmod", d.Chmod},
+			{"chmod of what is held", func(name string, mode fs.FileMode) error {
+				return d.at(name, func(fd int, base string) error { return chmodHeld(fd, base, uint32(mode)) })
+			}},
+		} {
+			for _, name := range []string{"d/f", "d/sub"} {
+				for _, mode := range []fs.FileMode{0, 0o700, 0o640} {
+					if err := way.chmod(name, mode); err != nil {
+						t.Fatalf("%s %s %o: %v", way.what, name, mode, err)
+					}
+					if info, err := d.Stat(name); err != nil || info.Mode.Perm() != mode {
+						t.Errorf("%s %s %o: it is %v, %v", way.what, name, mode, info.Mode, err)
+					}
+				}
+			}
+			if err := way.chmod("d/link", 0o600); !errors.Is(err, ErrLink) {
+				t.Errorf("%s of a link: %v", way.what, err)
+			}
+			if err := way.chmod("d/absent", 0o600); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s of nothing: %v", way.what, err)
+			}
+			if info, err := d.Stat("d/f"); err != nil || info.Mode.Perm() != 0o640 {
+				t.Errorf("%s: what the link leads to is %v, %v", way.what, info.Mode, err)
+			}
+		}
+		for _, mode := range []fs.FileMode{0, 0o700} {
+			if err := d.Chmod(".", mode); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := d.Stat("."); err != nil || info.Mode.Perm() != mode {
+				t.Errorf("the folder itself is %v, %v", info.Mode, err)
+			}
+		}
+		if err := d.Chmod("d/f", fs.ModeSetuid|0o755); err != nil {
+			t.Fatal(err)
+		}
+		if info, _ := d.Stat("d/f"); info.Mode != 0o755 {
+			t.Errorf("it is %v", info.Mode)
+		}
+	})
+}

@@ -180,7 +180,7 @@ func (a *adoption) take(l left) {
 	same := had && was.info.Same(l.info) && was.info.Mode == l.info.Mode && was.info.Nlink == l.info.Nlink
 	known := g.staged[n.ledger]
 	if known == nil {
-		if had && (same || l.info.Mode.IsDir()) {
+		if had && (same || was.info.Mode.IsDir() && l.info.Mode.IsDir()) {
 			return // no operation made it, or the host did for what the guest staged
 		}
 		known = &node{name: n, folder: l.info.Mode.IsDir(), of: a.of, base: a.base(l)}
