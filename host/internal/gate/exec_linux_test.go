@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -130,6 +132,39 @@ func recorded[B any](y *yard) (list []B) {
 		}
 	}
 	return list
+}
+
+// An ordinary user's commands run in the same fence as root's.
+func TestExecAsUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("this is an ordinary user")
+	}
+	if testing.Short() {
+		t.Skip("-short: the same tests again")
+	}
+	confinetest.Needs(t)
+	const nobody = 65534
+	dir, err := os.MkdirTemp("", "gate-user-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	self, err := os.ReadFile("/proc/self/exe")
+	if err == nil {
+		// Where go test puts it, this user cannot reach it.
+		err = errors.Join(os.WriteFile(filepath.Join(dir, "tests"), self, 0o555), os.Chmod(dir, 0o755), os.Mkdir(filepath.Join(dir, "tmp"), 0o777), os.Chmod(filepath.Join(dir, "tmp"), 0o777))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), filepath.Join(dir, "tests"), "-test.run=^TestExec", "-test.v", "-test.timeout=3m")
+	cmd.Dir = filepath.Join(dir, "tmp")
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + cmd.Dir, "HOME=" + cmd.Dir}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
+	if passed := strings.Count(string(out), "--- PASS: TestExec"); err != nil || passed < 12 {
+		t.Errorf("as user %d %d tests pass: %v\n%s", nobody, passed, err, out)
+	}
 }
 
 func TestExecRuns(t *testing.T) {

@@ -80,6 +80,9 @@ func TestExecGcc(t *testing.T) {
 // goProgram builds a program of one file, without anything of C.
 func goProgram(t *testing.T, source string) string {
 	t.Helper()
+	if _, err := exec.LookPath("go"); err != nil {
+		t.Skip("there is no go to build a program with")
+	}
 	dir := t.TempDir()
 	err := errors.Join(
 		os.WriteFile(filepath.Join(dir, "main.go"), []byte(source), 0o644),
