@@ -103,6 +103,13 @@ func newWorld(t testing.TB, tune ...func(*gate.Config)) *world {
 	for _, f := range tune {
 		f(&cfg)
 	}
+	if c := cfg.Commands; c != nil {
+		path := func(name string) string { return filepath.Join(top, name) }
+		c.Places = gate.Places{
+			Workspace: path("ws"), Published: path("published"), Staged: path("staged"), Out: path("out"), Tmp: path("tmp"), Package: path("package"),
+		}
+		folder("package")
+	}
 	if w.gate, err = gate.New(context.Background(), cfg); err != nil {
 		t.Fatal(err)
 	}
