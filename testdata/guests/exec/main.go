@@ -38,8 +38,8 @@ type step struct {
 	List  string `json:"list,omitempty"`
 }
 
-// An outcome is what became of a step. A text that is longer than shown is told
-// by its size.
+// An outcome is what became of a step. Of a text that is longer than shown there
+// is its size alone.
 type outcome struct {
 	Exit        int      `json:"exit"`
 	Stdout      string   `json:"stdout,omitempty"`
@@ -86,7 +86,9 @@ func (s step) do() outcome {
 		return failed(outcome{}, os.WriteFile(s.Write, []byte(s.Text), 0o644))
 	case s.Read != "":
 		text, err := os.ReadFile(s.Read)
-		return failed(outcome{Text: cut(text), Size: len(text)}, err)
+		var o outcome
+		o.Text, o.Size = cut(text)
+		return failed(o, err)
 	case s.List != "":
 		entries, err := os.ReadDir(s.List)
 		o := outcome{}
@@ -112,7 +114,9 @@ func (s step) run() outcome {
 		cmd.Stdout = &stdout
 	}
 	err := cmd.Run()
-	o := outcome{Stdout: cut(stdout.Bytes()), StdoutBytes: stdout.Len(), Stderr: cut(stderr.Bytes()), StderrBytes: stderr.Len()}
+	var o outcome
+	o.Stdout, o.StdoutBytes = cut(stdout.Bytes())
+	o.Stderr, o.StderrBytes = cut(stderr.Bytes())
 	var exit *agent.ExitError
 	if errors.As(err, &exit) {
 		o.Exit = exit.ExitCode()
@@ -158,7 +162,9 @@ func (s step) throughDevice() (o outcome, err error) {
 		return o, err
 	}
 	o.Error = head.Message
-	o.Stdout, o.Stderr = cut(body[:o.StdoutBytes]), cut(body[o.StdoutBytes:])
+	stdout, stderr := body[:o.StdoutBytes], body[o.StdoutBytes:]
+	o.Stdout, o.StdoutBytes = cut(stdout)
+	o.Stderr, o.StderrBytes = cut(stderr)
 	return o, nil
 }
 
@@ -173,9 +179,9 @@ func failed(o outcome, err error) outcome {
 	return o
 }
 
-func cut(text []byte) string {
+func cut(text []byte) (string, int) {
 	if len(text) > shown {
-		return ""
+		return "", len(text)
 	}
-	return string(text)
+	return string(text), 0
 }
