@@ -76,18 +76,24 @@ else
 	sh examples/wasi-cc.sh
 fi
 
+why=
 if ! command -v git >/dev/null; then
-	say "6. An agent may have commands run, but the one that has git write a changelog needs git, which is not installed: skipped."
+	why="git is not installed"
 elif [ ! -d .git ]; then
-	say "6. An agent may have commands run, but the one that has git write a changelog needs a repository, and this tree is none: skipped."
-else
-	say "6. This one has git run in this very repository. That needs to be accepted, once for each package."
+	why="this tree is no repository"
+elif ! "$agenthost" doctor --quiet >/dev/null 2>&1; then
+	why="this machine has no fence for commands (agenthost doctor says what is missing)"
+fi
+if [ -z "$why" ]; then
+	say "6. This one has git run on this very repository. Somebody must accept that, once for each package."
 	run 0 package pack --src "$demo/changelog" -o "$demo/changelog.tar.gz"
 	run 6 run "$demo/changelog.tar.gz"
 	digest=$("$agenthost" package inspect --json "$demo/changelog.tar.gz" | sed -n 's/^  "sha256": "sha256:\(............\).*/\1/p')
 	run 0 run "$demo/changelog.tar.gz" --accept "$digest" -o "$demo/out"
 	echo
-	sed -n 's/^/  /; 1,12p' "$demo/out/CHANGELOG.md"
+	sed -n '1,12s/^/  /p' "$demo/out/CHANGELOG.md"
+else
+	say "6. An agent may have commands run. The one that has git write a changelog is skipped: $why."
 fi
 
 say "7. Misbehave writes a file nobody declared. Nothing is published."

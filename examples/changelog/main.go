@@ -77,7 +77,7 @@ func explain(stderr string) error {
 	switch {
 	case strings.Contains(said, "does not have any commits yet"), strings.Contains(said, "bad default revision"):
 		return errors.New("the repository has no commits yet")
-	case strings.Contains(said, "objects/info/alternates"):
+	case strings.Contains(said, "alternate"):
 		return fmt.Errorf("the repository borrows objects from another one, where no grant reaches: run git repack -a -d in it first (git: %s)", said)
 	}
 	return fmt.Errorf("git: %s", said)
