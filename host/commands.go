@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -168,34 +167,14 @@ func (c Config) hidden(t Turn) ([]string, error) {
 	return hidden, nil
 }
 
-// findPrograms takes the folders in which commands are looked up from the policy.
-func (p *Prepared) findPrograms() (err error) {
-	if len(p.granted.Execute) == 0 {
-		return nil
-	}
-	path := p.turn.Policy.Path
-	if len(path) == 0 {
-		path = []string{"/usr/bin", "/bin"}
-	}
-	p.programs, err = gate.ProgramFolders(path, append([]string{p.turn.Workspace}, p.turn.Protected...))
-	var wrong *gate.PathError
-	if errors.As(err, &wrong) {
-		return &RequestError{filepath.Base(p.turn.Policy.Source) + ": path: " + wrong.Error(), "name another folder, such as one in /opt or /usr/local"}
-	}
-	return err
-}
-
-// findEnvironment takes the variables that commands get, beside those they always
-// have, from the operator's own.
-func (p *Prepared) findEnvironment() error {
-	pol := p.turn.Policy
+// environmentOf is the variables that commands get, beside those they always have,
+// from the operator's own. Their names were checked.
+func environmentOf(pol *policy.Policy) []string {
+	var environment []string
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(pol.Env))) {
-		if confine.Forbidden(name) {
-			return &RequestError{fmt.Sprintf("%s: env: no command gets %s: it changes what programs run or read", filepath.Base(pol.Source), name), "leave it out of the policy"}
-		}
 		if value, set := os.LookupEnv(name); set {
-			p.environment = append(p.environment, name+"="+value)
+			environment = append(environment, name+"="+value)
 		}
 	}
-	return nil
+	return environment
 }

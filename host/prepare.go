@@ -200,12 +200,10 @@ func (p *Prepared) prepare(ctx context.Context) error {
 	if err := p.findLibraries(); err != nil {
 		return err
 	}
-	if err := p.findPrograms(); err != nil {
+	if p.programs, err = commandFolders(p.turn.Policy, append([]string{p.turn.Workspace}, p.turn.Protected...)); err != nil {
 		return err
 	}
-	if err := p.findEnvironment(); err != nil {
-		return err
-	}
+	p.environment = environmentOf(p.turn.Policy)
 	if err := p.declareOutputs(); err != nil {
 		return err
 	}

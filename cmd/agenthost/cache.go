@@ -77,8 +77,8 @@ func cacheError(err error) error {
 }
 
 // newRunner is what compiles and runs modules, with progress on a terminal.
-func (p *program) newRunner(ctx context.Context, cache *host.Cache) (*host.Runner, error) {
-	runner, err := host.NewRunner(ctx, host.Config{CacheDir: cache.Dir(), Compiling: func(id string, done bool) {
+func (p *program) newRunner(ctx context.Context, cache *host.Cache, least host.Fence) (*host.Runner, error) {
+	runner, err := host.NewRunner(ctx, host.Config{CacheDir: cache.Dir(), MinFence: least, Compiling: func(id string, done bool) {
 		if !done {
 			p.term.progress("compiling %s, once …", id)
 		}
@@ -122,7 +122,7 @@ func (p *program) cacheWarm(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	runner, err := p.newRunner(c.Context, cache)
+	runner, err := p.newRunner(c.Context, cache, host.FenceFull) // nothing is run
 	if err != nil {
 		return err
 	}

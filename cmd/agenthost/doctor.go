@@ -74,6 +74,14 @@ func minFence(c *cli.Context) (host.Fence, error) {
 	return "", usageError(fmt.Sprintf("--min-fence %q is not a fence that commands run in", given), "one of full, landlock; AGENTHOST_MIN_FENCE says the same")
 }
 
+// fenceInWords says what the least fence means.
+func fenceInWords(least host.Fence) string {
+	if least == host.FenceLandlock {
+		return "runs commands in the full fence or, where this machine has none, in the landlock fence"
+	}
+	return "runs commands in the full fence, or not at all"
+}
+
 // diagnosis is the answer of doctor --json.
 type diagnosis struct {
 	Fence    host.Fence   `json:"fence"`

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
@@ -21,6 +22,15 @@ type verdict struct {
 	Grant         string          `json:"grant,omitempty"`
 	SmallestGrant string          `json:"smallest_grant,omitempty"`
 	Entry         json.RawMessage `json:"entry"` // the members of the ledger's entry
+	Command       *commandVerdict `json:"command,omitempty"`
+}
+
+// commandVerdict is what holds for a command that is allowed.
+type commandVerdict struct {
+	Path     []string   `json:"path"` // in which its program is looked up
+	Env      []string   `json:"env"`  // variables it gets of the operator's
+	MinFence host.Fence `json:"min_fence"`
+	Choice   string     `json:"choice,omitempty"` // what it leaves to the agent, in words
 }
 
 // judge asks the host what an agent would be answered. Names are those of the
@@ -69,4 +79,14 @@ func (p *program) showVerdict(v verdict) {
 		p.term.line("smallest grant: %s", v.SmallestGrant)
 	}
 	p.term.line("entry: %s", v.Entry)
+	if c := v.Command; c != nil {
+		p.term.line("looked up in: %s", strings.Join(c.Path, " "))
+		if len(c.Env) > 0 {
+			p.term.line("gets the variables: %s", strings.Join(c.Env, " "))
+		}
+		p.term.line("%s", fenceInWords(c.MinFence))
+		if c.Choice != "" {
+			p.term.line("beware: %s", c.Choice)
+		}
+	}
 }

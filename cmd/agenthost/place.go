@@ -27,6 +27,7 @@ type place struct {
 	open    bool             // a new one is not closed after the turn
 	output  string           // -o
 	again   string           // PKG as it was given
+	least   host.Fence       // that its commands may run in
 }
 
 // stays reports whether the session is open after the turn.

@@ -25,8 +25,14 @@ func (p *program) policyCommand() *cli.Command {
 				Usage: "print the policy that holds",
 				Description: `A manifest asks, the policy grants: a package gets what both allow. A key that is
 left out of a policy keeps its built-in value. With --json the policy is printed
-as a file that says the same; it is a good one to start from.`,
-				Flags:  []cli.Flag{policyFlag()},
+as a file that says the same; it is a good one to start from.
+
+What holds for commands: path is a list of absolute folders in which their programs
+are looked up, beneath /usr or /opt and never the agent's (default: /usr/bin, /bin);
+env a list of names of variables of agenthost's own environment that they get beside
+a fixed set, never one that changes what programs run, such as LD_PRELOAD. The fence
+they must run in no file says: only --min-fence or AGENTHOST_MIN_FENCE.`,
+				Flags:  []cli.Flag{policyFlag(), minFenceFlag()},
 				Action: p.policyShow,
 			},
 			{
@@ -44,6 +50,7 @@ package had been accepted.`,
 					&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
 					planeFlag(),
 					workOrderFlag("judge as under"),
+					minFenceFlag(),
 				},
 				Action: p.policyCheck,
 			},
@@ -67,12 +74,19 @@ func (p *program) policyInForce(c *cli.Context) (*policy.Policy, policy.Scope, e
 	if err != nil {
 		return nil, policy.Scope{}, err
 	}
+	if err := host.CheckCommands(pol, append([]string{p.workspaceFolder()}, protected...)); err != nil {
+		return nil, policy.Scope{}, err
+	}
 	never, err := host.Config{}.Never(p.workspaceFolder(), pol, protected)
 	return pol, policy.Scope{Never: never}, err
 }
 
 func (p *program) policyShow(c *cli.Context) error {
 	if err := p.noOperands(c); err != nil {
+		return err
+	}
+	least, err := minFence(c)
+	if err != nil {
 		return err
 	}
 	pol, scope, err := p.policyInForce(c)
@@ -105,7 +119,8 @@ func (p *program) policyShow(c *cli.Context) error {
 	p.list("requires a trusted signature in", signed)
 	p.list("limits every turn to", limitsInWords(pol.Limits))
 	p.list("lets commands see the variables", pol.Env)
-	p.list("looks up commands in", pol.Path)
+	p.list("looks up commands in", host.CommandPath(pol))
+	p.term.line("%s", fenceInWords(least))
 	return nil
 }
 
@@ -165,6 +180,10 @@ func (p *program) policyCheck(c *cli.Context) error {
 		return err
 	}
 	narrow.Accepted = true
+	least, err := minFence(c)
+	if err != nil {
+		return err
+	}
 	pol, scope, err := p.policyInForce(c)
 	if err != nil {
 		return err
@@ -185,6 +204,9 @@ func (p *program) policyCheck(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if op == capability.Execute && v.Allowed {
+		v.Command = &commandVerdict{host.CommandPath(pol), append([]string{}, pol.Env...), least, choiceOf(pkg.Manifest, v.Grant)}
+	}
 	if !p.json {
 		p.showVerdict(v)
 	} else if err := p.term.value(v); err != nil {
@@ -197,6 +219,16 @@ func (p *program) policyCheck(c *cli.Context) error {
 		return &failure{code: exitBlocked}
 	}
 	return nil
+}
+
+// choiceOf is what the rule that permits a command leaves to the agent, in words.
+func choiceOf(m archive.Manifest, grant string) string {
+	for _, rule := range m.Capabilities.Execute {
+		if rule.String() == grant {
+			return archive.Choice(rule)
+		}
+	}
+	return ""
 }
 
 // narrowing reads the flags that take rights away from one run.

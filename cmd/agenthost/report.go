@@ -38,6 +38,12 @@ func (p *program) report(in place, r *host.Result) error {
 	if in.stays() {
 		p.term.note("turn %d; the session is open: %s", r.Number, p.command("run", in.again, "--session", r.Session))
 	}
+	if r.NoFence != nil {
+		p.term.failure(&failure{
+			message: "commands were refused, because this machine cannot hold them in the fence they need: " + r.NoFence.Reason,
+			hint:    "agenthost doctor tells what it lacks, and what to do about it",
+		})
+	}
 	var failed *failure
 	if r.Status != record.StatusOK && r.Status != record.StatusDryRun {
 		failed = &failure{message: r.Message, hint: r.Hint, code: statusOf(r)}

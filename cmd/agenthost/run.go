@@ -90,7 +90,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	in := place{output: c.String("output"), again: c.Args().First(), open: c.Bool("open")}
+	in := place{output: c.String("output"), again: c.Args().First(), open: c.Bool("open"), least: least}
 	if in.seed, err = seedOf(c.String("seed")); err != nil {
 		return err
 	}
@@ -328,7 +328,7 @@ func protectedBy(root *session.Root) ([]string, error) {
 func (p *program) runIn(ctx context.Context, in place, cache *host.Cache, pkg *archive.Package, turn host.Turn) error {
 	guest := p.term.guest()
 	turn.Stderr = guest
-	runner, err := p.newRunner(ctx, cache)
+	runner, err := p.newRunner(ctx, cache, in.least)
 	if err != nil {
 		return err
 	}

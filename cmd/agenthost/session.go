@@ -267,7 +267,7 @@ func commandsInWords(n int, fence string) string {
 	if n == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %s in fence %s", count(n, "command"), fence)
+	return fmt.Sprintf(", %s in the %s fence", count(n, "command"), fence)
 }
 
 func (p *program) showSession(s shown) {

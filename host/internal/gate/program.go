@@ -246,9 +246,9 @@ var own = []string{viewRoot, "/" + outDir, "/" + tmpDir, "/" + ownDir, confine.H
 func ProgramFolders(path, writable []string) (folders []string, err error) {
 	for _, folder := range path {
 		if !slices.ContainsFunc(confine.System(), func(s string) bool { return within(folder, s) }) {
-			real, err := filepath.EvalSymlinks(folder)
-			if err != nil {
-				continue
+			real, absent := filepath.EvalSymlinks(folder)
+			if absent != nil {
+				real = folder
 			}
 			overlaps := func(other string) bool { return within(real, other) || within(other, real) || real == "/" }
 			switch {
@@ -260,6 +260,9 @@ func ProgramFolders(path, writable []string) (folders []string, err error) {
 				return err == nil && overlaps(w)
 			}):
 				return nil, &PathError{folder, "is where agents write: its programs would not be the operator's"}
+			}
+			if absent != nil {
+				continue
 			}
 			folder = real
 		}
