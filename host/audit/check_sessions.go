@@ -247,29 +247,21 @@ func (v *sessionVisit) saw(file string, e ledger.Entry, body ledger.Body) {
 		v.one.entries = e.Seq + 1
 		v.remember(e, body)
 	}
+	for _, h := range record.BlobsOf(body) {
+		v.blobs[h] = true
+	}
 	switch b := body.(type) {
 	case record.SessionOpen:
 		v.opened = b
-		v.blobs[b.Seed] = true
 	case record.TurnBegin:
 		if b.WorkOrder != "" {
 			v.one.ordered = append(v.one.ordered, claim{b.WorkOrder, session.ID(e.Session), e.Turn})
 		}
-		for _, blob := range []*record.Blob{b.Query, b.Args} {
-			if blob != nil {
-				v.blobs[blob.Blob] = true
-			}
-		}
-	case record.Stderr:
-		v.blobs[b.Blob.Blob] = true
 	case record.Erased:
 		v.blobs[b.Blob] = false
 	case record.Recovered:
 		v.torn[b.File] = true
 	case record.TurnEnd:
-		if b.Result != nil {
-			v.blobs[b.Result.Blob] = true
-		}
 		for _, p := range b.Publish {
 			v.one.published = append(v.one.published, publication{v.one.id, e.Turn, int(e.Seq) + 1, e.Time.UnixNano(), p}) //nolint:gosec // a line number
 		}

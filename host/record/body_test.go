@@ -131,6 +131,48 @@ func TestEveryKindReadsBackAsItWasWritten(t *testing.T) {
 	}
 }
 
+// Every blob that a body names is among its blobs.
+func TestBlobsOf(t *testing.T) {
+	var walk func(v reflect.Value, found map[ledger.Hash]bool)
+	walk = func(v reflect.Value, found map[ledger.Hash]bool) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			if !v.IsNil() {
+				walk(v.Elem(), found)
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				walk(v.Index(i), found)
+			}
+		case reflect.Struct:
+			if b, ok := v.Interface().(Blob); ok {
+				found[b.Blob] = true
+				return
+			}
+			for i := range v.NumField() {
+				walk(v.Field(i), found)
+			}
+		}
+	}
+	some := 0
+	for _, body := range everyBody() {
+		want, got := map[ledger.Hash]bool{}, map[ledger.Hash]bool{}
+		if open, ok := body.(SessionOpen); ok {
+			want[open.Seed] = true
+		}
+		walk(reflect.ValueOf(body), want)
+		for _, h := range BlobsOf(body) {
+			got[h] = true
+		}
+		if some += len(got); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %v, want %v", body.Kind(), got, want)
+		}
+	}
+	if some != 11 {
+		t.Errorf("got %d blobs in all bodies, want 11", some)
+	}
+}
+
 // bodyLine is a line with the given own members; its hashes are not right, and
 // Decode does not ask for them.
 func bodyLine(kind, own string) ledger.Entry {

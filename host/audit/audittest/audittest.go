@@ -20,12 +20,13 @@ import (
 // A File is a name as ledgers spell it, and a content.
 type File struct{ Path, Content string }
 
-// A Turn reads files, then writes files, which are published unless Code says why
+// A Turn reads files, runs commands, then writes files, which are published unless Code says why
 // the turn was blocked.
 type Turn struct {
 	Reads, Writes []File
 	Code          string
 	WorkOrder     string
+	Runs          []string // words of commands that it ran, which saw nothing and made nothing
 }
 
 // A Session is what one is to be.
@@ -177,6 +178,35 @@ func (m *maker) begin(t Turn) (err error) {
 		if err == nil {
 			_, err = m.op(record.Op{Path: f.Path, Flags: "read", Decision: record.Granted, Rule: "**", Size: &size, SHA256: &sum})
 		}
+	}
+	for _, words := range t.Runs {
+		if err == nil {
+			err = m.run(words)
+		}
+	}
+	return err
+}
+
+// run appends the entries of a command.
+func (m *maker) run(words string) error {
+	var blobs [4]record.Blob
+	for i, content := range []string{`["` + words + `"]`, "", "said " + words, "warned of " + words} {
+		var err error
+		if blobs[i], err = m.s.Blob([]byte(content)); err != nil {
+			return err
+		}
+	}
+	if _, err := m.s.Exec.Append(m.turn, record.Op{Op: record.OpExec, Via: record.ViaABI, Path: words, Decision: record.Granted, Rule: words, Errno: record.ErrnoSuccess}); err != nil {
+		return err
+	}
+	fence := record.Fence{Tier: record.FenceFull, Kernel: "test", Namespaces: []string{"user"}, NoNewPrivileges: 1, Seccomp: 2, Processes: "pid_max", Memory: "polled"}
+	fence.Limits = record.CommandLimits{TimeMS: 1, CPUMS: 1, Memory: 1, Processes: 1, OpenFiles: 1, FileSize: 1, Files: 1, Bytes: 1, Output: 1}
+	start, err := m.s.Exec.Append(m.turn, record.ExecStart{
+		Argv: blobs[0], Dir: ".", Program: record.File{Path: "/usr/bin/" + words, SHA256: hashOf(words), Size: 1},
+		Stdin: record.Content{SHA256: hashOf("")}, View: record.View{Blob: blobs[1]}, Fence: fence,
+	})
+	if err == nil {
+		_, err = m.s.Exec.Append(m.turn, record.ExecEnd{Of: start.Seq, Stdout: &blobs[2], Stderr: &blobs[3], Usage: &record.Usage{}, Fence: &fence})
 	}
 	return err
 }
