@@ -217,10 +217,11 @@ func (r Range) appendMembers(m *ledger.Members) {
 // Digest tells the content of a file after the operation that named it: of a
 // large file that was read, and at the end of the turn of every staged file, Of
 // being the open, write or rename that gave it its final name. (The rename of a
-// folder is followed by one of each file beneath it.)
+// folder is followed by one of each file beneath it.) Where a command made or
+// changed the file last, Of is its exec.end, and Path says which file it is.
 type Digest struct {
-	Of     uint64      `json:"of"`             // seq of the op
-	Path   string      `json:"path,omitempty"` // if given, the name that Of gave the file
+	Of     uint64      `json:"of"`             // seq of the op, or of exec.end
+	Path   string      `json:"path,omitempty"` // the name that Of gave the file; must be given of exec.end, may be of an op
 	SHA256 ledger.Hash `json:"sha256"`
 	Size   int64       `json:"size"`
 	Ranges []Range     `json:"ranges,omitempty"`
