@@ -6,11 +6,11 @@ import (
 	"io/fs"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/confine"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -107,28 +107,12 @@ func (e *expanding) remember() {
 	for _, f := range files {
 		v.files++
 		v.bytes += f.info.Size
-		v.listing = appendListed(v.listing, f.sum, f.info.Size, f.name.ledger)
+		v.listing = record.AppendSeen(v.listing, record.File{Path: f.name.ledger, SHA256: f.sum, Size: f.info.Size})
 		if f.in != nil {
 			e.g.sawFile(f.name, f.info, f.sum)
 		}
 	}
 	v.digest = sha256.Sum256(v.listing)
-}
-
-// appendListed appends a line of a listing: digest, size in bytes, and the name,
-// quoted as Go quotes a string where it holds a quote, a backslash, or what does
-// not print on one line.
-func appendListed(b []byte, sum ledger.Hash, size int64, name string) []byte {
-	b = append(b, sum.String()...)
-	b = append(b, ' ')
-	b = strconv.AppendInt(b, size, 10)
-	b = append(b, ' ')
-	if strings.ContainsFunc(name, func(r rune) bool { return r < 0x21 || r == 0x7f || r == '"' || r == '\\' }) {
-		b = strconv.AppendQuote(b, name)
-	} else {
-		b = append(b, name...)
-	}
-	return append(b, '\n')
 }
 
 // sawFile notes that a file was read, by somebody other than the guest.
