@@ -141,7 +141,7 @@ func (s ExecStart) AppendMembers(m *ledger.Members) {
 // digests of files that the command made or changed are of.
 type ExecEnd struct {
 	Of        uint64 `json:"of"`               // seq of exec.start
-	Failed    string `json:"failed,omitempty"` // why it never ran; then nothing follows
+	Failed    string `json:"failed,omitempty"` // why it never ran; then exit says nothing, and nothing follows
 	Exit      int64  `json:"exit"`             // -1 if a signal ended it
 	Signal    int64  `json:"signal,omitempty"`
 	Killed    string `json:"killed,omitempty"` // the limit for which the host ended it, or "cancelled"
