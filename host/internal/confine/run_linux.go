@@ -428,7 +428,8 @@ func (c *child) end(ctx context.Context, err error) error {
 		err = context.Cause(ctx)
 	}
 	if c.life != nil {
-		c.life.Close() // the supervisor ends the rest
+		c.orders.Close() // who waits for them has no mark yet
+		c.life.Close()   // the supervisor ends the rest
 	} else {
 		_ = c.cmd.Process.Kill() // it may have ended
 	}
