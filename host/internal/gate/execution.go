@@ -3,6 +3,7 @@ package gate
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -336,7 +337,7 @@ func (x *execution) run() (Ended, *ExecError) {
 	of := g.appendFinal(end).Seq
 	g.endings[of] = true
 	if err == nil {
-		g.adopt(before, of)
+		g.regardless(func() { g.adopt(before, of) })
 	} else {
 		x.unstage()
 	}
@@ -351,6 +352,19 @@ func (x *execution) run() (Ended, *ExecError) {
 	}
 	g.cfg.Charge(int64(len(x.stdout.data) + len(x.stderr.data)))
 	return x.reply(result)
+}
+
+// regardless does what evidence needs of a turn that is over, too: f neither ends
+// with the turn's context nor takes fuel, which is asked for with that.
+func (g *Gate) regardless(f func()) {
+	if g.ctx.Err() == nil {
+		f()
+		return
+	}
+	ctx, charge := g.ctx, g.cfg.Charge
+	g.ctx, g.cfg.Charge = context.WithoutCancel(ctx), func(int64) {}
+	defer func() { g.ctx, g.cfg.Charge = ctx, charge }()
+	f()
 }
 
 // confined runs the command in its fence, while the turn's clock stands.
