@@ -167,6 +167,26 @@ func (c Config) hidden(t Turn) ([]string, error) {
 	return hidden, nil
 }
 
+// checkPlaces refuses a workspace, or a folder of the host, that every command would
+// see: it lies in a folder of the system.
+func (p *Prepared) checkPlaces() error {
+	if len(p.granted.Execute) == 0 {
+		return nil
+	}
+	for _, own := range append([]string{p.turn.Workspace}, p.turn.Protected...) {
+		place, err := placeOf(own)
+		if err != nil {
+			return fmt.Errorf("find %s: %w", own, err)
+		}
+		for _, folder := range confine.System() {
+			if _, inside := within(folder, place); inside {
+				return &RequestError{fmt.Sprintf("%s lies in %s, which every command sees", own, folder), "keep it elsewhere, or run without commands (--without execute)"}
+			}
+		}
+	}
+	return nil
+}
+
 // environmentOf is the variables that commands get, beside those they always have,
 // from the operator's own. Their names were checked.
 func environmentOf(pol *policy.Policy) []string {

@@ -200,6 +200,9 @@ func (p *Prepared) prepare(ctx context.Context) error {
 	if err := p.findLibraries(); err != nil {
 		return err
 	}
+	if err := p.checkPlaces(); err != nil {
+		return err
+	}
 	if p.programs, err = commandFolders(p.turn.Policy, append([]string{p.turn.Workspace}, p.turn.Protected...)); err != nil {
 		return err
 	}

@@ -257,7 +257,9 @@ func (r *run) settle(ctx context.Context, e *ending) error {
 	e.writes = writes
 	r.result.judge(*e, bounds{r.limits, fill(r.pkg.Manifest.Limits, defaultLimits()), r.expires()})
 	r.result.Calls, r.result.Refused = r.gate.Counts()
-	r.result.Commands = r.gate.Commands()
+	if r.result.Commands = r.gate.Commands(); r.result.Commands == 0 {
+		r.result.Fence = ""
+	}
 	if r.result.Status == record.StatusOK {
 		for _, p := range problems {
 			if err := r.mismatch(p.Path, p.Code, p.What); err != nil {

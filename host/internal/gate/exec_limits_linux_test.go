@@ -48,6 +48,10 @@ func TestExecLimits(t *testing.T) {
 			tune: func(c *Commands) { c.Limits.Memory = 64 << 20 },
 		},
 		{
+			name: "processes", script: "import os, time\ntry:\n for n in range(100):\n  if os.fork() == 0: time.sleep(60)\nexcept OSError: print('refused', n < 30)",
+			tune: func(c *Commands) { c.Limits.Processes = 30 }, want: "0 refused True",
+		},
+		{
 			name: "files", script: "import time\nfor i in range(10000): open('/tmp/%d' % i, 'w')\ntime.sleep(60)",
 			want: "limit: the command left more files than its limit of 2000", killed: "files",
 		},

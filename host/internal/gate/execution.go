@@ -107,7 +107,7 @@ func (x *execution) findFence() *ExecError {
 	message := "the command is granted, but this machine cannot hold it in a fence: "
 	var missing *confine.MissingError
 	if !errors.As(err, &missing) {
-		return &ExecError{abi.CodeUnsupported, message + strings.TrimPrefix(err.Error(), "confine: ")}
+		return &ExecError{abi.CodeUnsupported, message + "it does not hold"}
 	}
 	return &ExecError{abi.CodeUnsupported, message + missing.Layer + ": " + firstSentence(missing.Remedy)}
 }
@@ -217,14 +217,36 @@ func (x *execution) arguments(operands []string) *ExecError {
 // atItsPlace translates a word that is a path of the view to what it is where
 // there is none.
 func (x *execution) atItsPlace(word string) string {
-	for _, p := range []struct{ view, place string }{
-		{viewRoot, x.places.workspace}, {"/" + outDir, x.places.out}, {"/" + tmpDir, x.places.tmp}, {"/" + packageDir, x.places.pkg},
-	} {
+	for _, p := range x.translations() {
 		if within(word, p.view) {
 			return p.place + strings.TrimPrefix(word, p.view)
 		}
 	}
 	return word
+}
+
+// asInView is what is said of a folder of the turn without where it lies.
+func (x *execution) asInView(text string) string {
+	if x.lower() {
+		for _, p := range x.translations() {
+			text = strings.ReplaceAll(text, p.place, p.view)
+		}
+	}
+	return text
+}
+
+// A translation is a folder of a view, and where it lies without one.
+type translation struct{ view, place string }
+
+// translations are those of the folders of the turn. That of the workspace is the
+// last: the others may lie in it.
+func (x *execution) translations() []translation {
+	return []translation{
+		{"/" + outDir, x.places.out},
+		{"/" + tmpDir, x.places.tmp},
+		{"/" + packageDir, x.places.pkg},
+		{viewRoot, x.places.workspace},
+	}
 }
 
 // startIn decides where the command starts: in the workspace, the package, or a
@@ -471,7 +493,7 @@ func (x *execution) failure(err error) string {
 }
 
 func (x *execution) startReason(e *confine.StartError) string {
-	return brief(x.argv[0]) + " did not start: " + e.Reason
+	return brief(x.argv[0]) + " did not start: " + x.asInView(e.Reason)
 }
 
 // notStarted answers for a command that never ran.
