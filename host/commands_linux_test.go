@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host/internal/confine"
 	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 	"github.com/agenthost/agenthost/host/policy"
@@ -351,19 +352,21 @@ func TestCommandsPolicy(t *testing.T) {
 	if r := b.run(a); !strings.HasSuffix(string(r.Output), "}\n/usr/bin:"+tools+" t0ken\n") {
 		t.Errorf("got %s %s: %s", r.Status, r.Message, r.Output)
 	}
-	for _, c := range []struct{ path, env, what, hint string }{
-		{`["/home/x"]`, `[]`, "", ""},
-		{`["/etc"]`, `[]`, `policy.json: path: "/etc" cannot be shown to commands: they have one of their own in its place`, "name another folder, such as one in /opt or /usr/local"},
-		{fmt.Sprintf(`[%q]`, b.workspace), `[]`, `policy.json: path: "` + b.workspace + `" cannot be shown to commands: they have one of their own in its place`, "name another folder, such as one in /opt or /usr/local"},
-		{`["/usr/bin"]`, `["EDITOR"]`, `policy.json: env: no command gets EDITOR: it changes what programs run or read`, "leave it out of the policy"},
-	} {
-		a.turn.Policy = pol(c.path, c.env)
-		if _, err := b.tryPrepare(a); c.what != "" {
-			refused(t, err, c.what, c.hint)
-		} else if err != nil {
-			t.Error(err)
-		}
+}
+
+// Nothing of the host lies where every command looks, or no command runs.
+func TestCommandsPlaces(t *testing.T) {
+	b := newBench(t, nil)
+	a := commanding(execute("true"), nil)
+	a.turn.Protected = []string{"/usr/share/agenthost/root"}
+	_, err := b.tryPrepare(a)
+	refused(t, err, "/usr/share/agenthost/root lies in /usr, which every command sees", "keep it elsewhere, or run without commands (--without execute)")
+	a.turn.Narrow.Without = []capability.Op{capability.Execute}
+	p, err := b.tryPrepare(a)
+	if err != nil {
+		t.Fatal(err)
 	}
+	p.Close()
 }
 
 // A machine that cannot hold commands runs none. Who asked for them is told, and so
