@@ -76,6 +76,9 @@ func (g *Gate) prepareExec(rule capability.Command, c Command) (*execution, *Exe
 	if no := x.startIn(rule, c.Dir); no != nil {
 		return nil, no
 	}
+	if no := x.hasView(); no != nil {
+		return nil, no
+	}
 	g.unpack()
 	if x.view, no = g.viewOf(); no != nil {
 		return nil, no
@@ -122,6 +125,20 @@ func firstSentence(remedy string) string {
 // lower reports whether the fence is the one without namespaces, in which
 // everything is seen where it lies.
 func (x *execution) lower() bool { return x.fence.Tier == confine.Landlock }
+
+// hasView refuses a command that would need a view where there is none: nothing is
+// seen in the place of what lies in the workspace.
+func (x *execution) hasView() *ExecError {
+	if !x.lower() {
+		return nil
+	}
+	for _, n := range x.g.staged {
+		if n.name.area == workspace && !n.folder {
+			return &ExecError{abi.CodeUnsupported, "the turn wrote to the workspace, and without namespaces no command can see that in its place; let it write to /out or /tmp until its commands have run"}
+		}
+	}
+	return nil
+}
 
 // packageAccess is what a command may do with the files of the package: run one,
 // if that is its program.
@@ -214,9 +231,12 @@ func (x *execution) arguments(operands []string) *ExecError {
 	return nil
 }
 
-// atItsPlace translates a word that is a path of the view to what it is where
-// there is none.
+// atItsPlace translates a word that is a path of the view, or has one behind a =,
+// to what it is where there is none.
 func (x *execution) atItsPlace(word string) string {
+	if option, value, ok := strings.Cut(word, "="); ok {
+		return option + "=" + x.atItsPlace(value)
+	}
 	for _, p := range x.translations() {
 		if within(word, p.view) {
 			return p.place + strings.TrimPrefix(word, p.view)
@@ -245,6 +265,7 @@ func (x *execution) translations() []translation {
 		{"/" + outDir, x.places.out},
 		{"/" + tmpDir, x.places.tmp},
 		{"/" + packageDir, x.places.pkg},
+		{path.Join(viewRoot, outputDir, x.g.cfg.Session), x.g.cfg.Commands.Places.Published},
 		{viewRoot, x.places.workspace},
 	}
 }
