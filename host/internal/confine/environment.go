@@ -24,7 +24,9 @@ func Environment(path []string, scratch string, more []string) ([]string, error)
 		// Git refuses repositories of other owners, since their settings make it run
 		// things. Whatever it runs here is in the same fence, and of all owners the
 		// fence knows one.
-		"GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
+		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*",
+		// Its index knows files by owner, too, and it would read all of them again.
+		"GIT_CONFIG_KEY_1=core.checkStat", "GIT_CONFIG_VALUE_1=minimal",
 	}
 	for _, e := range more {
 		name, _, ok := strings.Cut(e, "=")

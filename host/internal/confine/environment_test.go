@@ -11,7 +11,7 @@ func TestEnvironment(t *testing.T) {
 	const want = "PATH=/usr/bin:/bin TMPDIR=/tmp TEMP=/tmp TMP=/tmp HOME=/home " +
 		"XDG_CONFIG_HOME=/home XDG_DATA_HOME=/home XDG_CACHE_HOME=/home XDG_STATE_HOME=/home XDG_RUNTIME_DIR=/home " +
 		"LANG=C.UTF-8 TZ=UTC PYTHONNOUSERSITE=1 GIT_CONFIG_NOSYSTEM=1 GIT_CONFIG_GLOBAL=/dev/null GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0 " +
-		"GIT_DISCOVERY_ACROSS_FILESYSTEM=1 GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=* COLUMNS=80"
+		"GIT_DISCOVERY_ACROSS_FILESYSTEM=1 GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0=* GIT_CONFIG_KEY_1=core.checkStat GIT_CONFIG_VALUE_1=minimal COLUMNS=80"
 	if err != nil || strings.Join(got, " ") != want {
 		t.Errorf("got %q, %v", got, err)
 	}
