@@ -99,27 +99,31 @@ func parseHierarchies(own, mounts string) map[string]hierarchy {
 	return found
 }
 
-// newGroup makes groups beneath this process's own, sets the limits, reads them
-// back and puts the process pid into them. What cannot be had is left out: the
-// fields say what was.
-func newGroup(pid int, l Limits) (*group, error) {
+// newGroup makes groups beneath this process's own, sets the limits and reads them
+// back. What cannot be had is left out: the fields say what was.
+func newGroup(l Limits) *group {
+	g := &group{}
 	found, err := hierarchies()
 	if err != nil {
-		return &group{}, nil
+		return g
 	}
-	g := &group{}
 	if h, ok := found[""]; ok && slices.Contains(controllersBelow(h.dir), "pids") && slices.Contains(controllersBelow(h.dir), "memory") {
 		g.make2(h.dir, l)
 	} else {
 		g.make1(found, l)
 	}
+	return g
+}
+
+// enter puts a process into the groups. It takes the kernel milliseconds, for it
+// waits until nothing on the machine forks.
+func (g *group) enter(pid int) error {
 	for _, dir := range g.dirs {
 		if err := write(dir, "cgroup.procs", int64(pid)); err != nil {
-			g.close()
-			return nil, fmt.Errorf("confine: enter the control group: %w", err)
+			return fmt.Errorf("confine: enter the control group: %w", err)
 		}
 	}
-	return g, nil
+	return nil
 }
 
 // controllersBelow are those that groups beneath a group of version 2 have.

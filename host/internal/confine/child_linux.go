@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -16,7 +15,7 @@ import (
 
 // Descriptors the child is started with, beside the command's own three.
 const (
-	orderFd = 3 // the order comes here; its end is the barrier until the child is in its cgroup
+	orderFd = 3 // the order comes here, and then, once the child is in its cgroup, that it may go on
 	replyFd = 4 // replies go here; closed by the start of the program
 )
 
@@ -72,7 +71,11 @@ func enter(choose func(*Spec) layers) int {
 	unix.CloseOnExec(replyFd)
 	answers := json.NewEncoder(os.NewFile(replyFd, "reply"))
 	var r reply
-	switch err := becomeCommand(answers, choose); e := err.(type) {
+	err := becomeCommand(answers, choose)
+	if err == errNotTold {
+		return 126
+	}
+	switch e := err.(type) {
 	case *MissingError:
 		r.Missing = e
 	case *StartError:
@@ -84,16 +87,14 @@ func enter(choose func(*Spec) layers) int {
 	return 126
 }
 
+// errNotTold is that the host gave its child up, and knows why.
+var errNotTold = errors.New("confine: the host did not say to go on")
+
 // becomeCommand returns only with an error.
 func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
-	in := os.NewFile(orderFd, "order")
-	data, err := io.ReadAll(in)
-	in.Close()
-	if err != nil {
-		return fmt.Errorf("confine: read the order: %w", err)
-	}
+	orders := json.NewDecoder(os.NewFile(orderFd, "order"))
 	var o order
-	if err := json.Unmarshal(data, &o); err != nil {
+	if err := orders.Decode(&o); err != nil {
 		return fmt.Errorf("confine: read the order: %w", err)
 	}
 	s := &o.Spec
@@ -111,21 +112,28 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	unix.Umask(0o022)
 	// Where the machine runs out of memory, what runs in the fence goes first.
 	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
-	rule, restrict := inFull, s.restrict
+	rules, err := newRuleset()
+	if err != nil {
+		return err
+	}
+	rule := inFull
 	if s.Tier == Landlock {
-		version, err := landlockVersion()
-		if err != nil {
-			return err
-		}
-		rule, restrict = inLandlock(version), s.restrictPaths
+		rule = inLandlock(rules.version)
 		if err := setMark(o.Mark); err != nil {
 			return fmt.Errorf("confine: mark the process: %w", err)
+		}
+		if err := rules.grantPaths(s); err != nil {
+			return err
 		}
 	} else {
 		if err := boundNamespaces(o.PidMax, &report); err != nil {
 			return err
 		}
-		if err := s.makeView(); err != nil {
+		// A domain refuses mounts, so that the view comes first.
+		if err := s.makeView(rules); err != nil {
+			return err
+		}
+		if err := rules.grantView(); err != nil {
 			return err
 		}
 	}
@@ -138,6 +146,11 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 	}
 	if err := setLimits(s.Limits); err != nil {
 		return err
+	}
+	// From here on it must be in its control group.
+	var entered bool
+	if err := orders.Decode(&entered); err != nil || !entered {
+		return errNotTold
 	}
 	if err := unix.CloseRange(orderFd, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("confine: close_range: %w", err)
@@ -157,9 +170,10 @@ func becomeCommand(answers *json.Encoder, choose func(*Spec) layers) error {
 		return fmt.Errorf("confine: open %s: %w", canary, err)
 	}
 	if with.landlock {
-		if report.Landlock, err = restrict(); err != nil {
+		if err := rules.restrict(); err != nil {
 			return err
 		}
+		report.Landlock = rules.version
 	}
 	if with.seccomp {
 		if err := filterOnce(own, program); err != nil {

@@ -15,6 +15,7 @@ const (
 		unix.LANDLOCK_ACCESS_FS_REMOVE_DIR | unix.LANDLOCK_ACCESS_FS_REMOVE_FILE | unix.LANDLOCK_ACCESS_FS_MAKE_DIR |
 		unix.LANDLOCK_ACCESS_FS_MAKE_REG | unix.LANDLOCK_ACCESS_FS_REFER
 	landlockScratch = landlockWrite | unix.LANDLOCK_ACCESS_FS_MAKE_SYM
+	landlockDevice  = unix.LANDLOCK_ACCESS_FS_READ_FILE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE
 
 	// onFiles are the rights that a rule about a file can grant.
 	onFiles = unix.LANDLOCK_ACCESS_FS_EXECUTE | unix.LANDLOCK_ACCESS_FS_WRITE_FILE | unix.LANDLOCK_ACCESS_FS_READ_FILE |
@@ -65,7 +66,8 @@ func landlockVersion() (int, error) {
 	return version, nil
 }
 
-// A ruleset is what a Landlock domain grants, before it is in force.
+// A ruleset is what a Landlock domain grants, before it is in force. Nil is for
+// who wants none.
 type ruleset struct {
 	fd, version int
 	fs          uint64 // the rights it governs
@@ -94,46 +96,22 @@ func (r *ruleset) restrict() error {
 	return nil
 }
 
-// restrict puts this thread under a Landlock domain that grants what the view is
-// for, and returns the version of Landlock. The view must stand: a domain refuses
-// mounts.
-func (s *Spec) restrict() (int, error) {
-	r, err := newRuleset()
-	if err != nil {
-		return 0, err
-	}
-	defer r.close()
-	// Folders of the view itself hold nothing but what was put there.
-	if err := r.grant("/", unix.LANDLOCK_ACCESS_FS_READ_DIR); err != nil {
-		return 0, err
-	}
-	if err := r.grant("/proc", landlockRead); err != nil {
-		return 0, err
-	}
-	if err := r.grant("/dev/shm", landlockWrite); err != nil {
-		return 0, err
-	}
-	for _, d := range devices {
-		if err := r.grant(d, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE); err != nil {
-			return 0, err
+// grantView grants what a view has of its own.
+func (r *ruleset) grantView() error {
+	for _, own := range []struct {
+		name   string
+		rights uint64
+	}{
+		// Folders of the view itself hold nothing but what was put there.
+		{"/", unix.LANDLOCK_ACCESS_FS_READ_DIR},
+		{"/proc", landlockRead},
+		{"/dev/shm", landlockWrite},
+	} {
+		if err := r.grant(own.name, own.rights); err != nil {
+			return err
 		}
 	}
-	for _, name := range s.System {
-		if err := r.grant(name, landlockExecute); err != nil && !isAbsent(err) {
-			return 0, err
-		}
-	}
-	for _, name := range s.Etc {
-		if err := r.grant(name, landlockRead); err != nil && !isAbsent(err) {
-			return 0, err
-		}
-	}
-	for _, b := range s.Binds {
-		if err := r.grant(b.Target, rights[b.Access]); err != nil {
-			return 0, err
-		}
-	}
-	return r.version, r.restrict()
+	return nil
 }
 
 // grant grants rights to a file or folder and all beneath it.
@@ -152,7 +130,15 @@ func (r *ruleset) add(fd int, name string, rights uint64) error {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fmt.Errorf("confine: landlock: stat %s: %w", name, err)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+	return r.addKind(fd, name, rights, st.Mode&unix.S_IFMT == unix.S_IFDIR)
+}
+
+// addKind is add of what is known to be a folder or not.
+func (r *ruleset) addKind(fd int, name string, rights uint64, dir bool) error {
+	if r == nil {
+		return nil
+	}
+	if !dir {
 		rights &= onFiles
 	}
 	rule := unix.LandlockPathBeneathAttr{Allowed_access: rights & r.fs, Parent_fd: int32(fd)}

@@ -93,27 +93,21 @@ func (s *Spec) apart() error {
 	return nil
 }
 
-// restrictPaths is restrict for the tier Landlock: it grants what is bound at its
-// real path.
-func (s *Spec) restrictPaths() (int, error) {
-	r, err := newRuleset()
-	if err != nil {
-		return 0, err
-	}
-	defer r.close()
+// grantPaths grants, for the tier Landlock, what is bound at its real path.
+func (r *ruleset) grantPaths(s *Spec) error {
 	for _, d := range devices {
-		if err := r.grant(d, unix.LANDLOCK_ACCESS_FS_READ_FILE|unix.LANDLOCK_ACCESS_FS_WRITE_FILE); err != nil {
-			return 0, err
+		if err := r.grant(d, landlockDevice); err != nil {
+			return err
 		}
 	}
 	for _, name := range s.System {
 		if err := r.grant(name, landlockExecute); err != nil && !isAbsent(err) {
-			return 0, err
+			return err
 		}
 	}
 	top, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return 0, fmt.Errorf("confine: open /: %w", err)
+		return fmt.Errorf("confine: open /: %w", err)
 	}
 	defer unix.Close(top)
 	for _, name := range s.Etc {
@@ -121,20 +115,20 @@ func (s *Spec) restrictPaths() (int, error) {
 		if err == unix.ENOENT || err == unix.ELOOP {
 			continue
 		} else if err != nil {
-			return 0, fmt.Errorf("confine: open %s: %w", name, err)
+			return fmt.Errorf("confine: open %s: %w", name, err)
 		}
 		err = r.add(fd, name, landlockRead)
 		unix.Close(fd)
 		if err != nil {
-			return 0, err
+			return err
 		}
 	}
 	for _, b := range s.Binds {
 		if err := r.addBind(b); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return r.version, r.restrict()
+	return nil
 }
 
 // addBind grants b, if it is what was judged.

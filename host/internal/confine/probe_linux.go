@@ -117,7 +117,7 @@ func trial(what string) error {
 		if err != nil {
 			return err
 		}
-		return s.makeView()
+		return s.makeView(nil)
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err

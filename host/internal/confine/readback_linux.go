@@ -1,7 +1,6 @@
 package confine
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -159,13 +158,17 @@ func (s *Spec) readMounts() (int, error) {
 	}
 	system := slices.Concat(s.System, s.Etc)
 	count := 0
-	for line := range bytes.Lines(table) {
+	for line := range strings.Lines(string(table)) {
 		// proc_pid_mountinfo(5): the fifth field is the place, the sixth the flags.
-		fields := strings.Fields(string(line))
-		if len(fields) < 6 {
+		rest, place := line, ""
+		for range 5 {
+			place, rest, _ = strings.Cut(rest, " ")
+		}
+		flags, _, ok := strings.Cut(rest, " ")
+		if !ok {
 			return 0, fmt.Errorf("confine: /proc/thread-self/mountinfo: %q", line)
 		}
-		place, flags := unescape(fields[4]), strings.Split(fields[5], ",")
+		place = unescape(place)
 		must, ok := want[place]
 		if !ok && slices.ContainsFunc(system, func(p string) bool { return within(place, p) }) {
 			must, ok = "ro,nosuid,nodev", true
@@ -173,12 +176,16 @@ func (s *Spec) readMounts() (int, error) {
 		if !ok {
 			return 0, fmt.Errorf("confine: the fence does not hold: %s is mounted, which nobody asked for", place)
 		}
+		count++
+		if strings.HasPrefix(flags, must+",") || flags == must {
+			continue // as the kernel writes them: what comes on top is of no matter
+		}
+		has := strings.Split(flags, ",")
 		for flag := range strings.SplitSeq(must, ",") {
-			if !slices.Contains(flags, flag) {
-				return 0, fmt.Errorf("confine: the fence does not hold: %s is mounted %s, without %s", place, fields[5], flag)
+			if !slices.Contains(has, flag) {
+				return 0, fmt.Errorf("confine: the fence does not hold: %s is mounted %s, without %s", place, flags, flag)
 			}
 		}
-		count++
 	}
 	if least := 3 + len(devices) + len(s.Binds); count < least {
 		return 0, fmt.Errorf("confine: %d mounts in the view, at least %d were made", count, least)
@@ -189,5 +196,8 @@ func (s *Spec) readMounts() (int, error) {
 // unescape resolves the octal escapes of mountinfo: of space, tab, newline and
 // backslash.
 func unescape(field string) string {
+	if !strings.Contains(field, `\`) {
+		return field
+	}
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(field)
 }

@@ -327,10 +327,7 @@ func (c *child) confine(s *Spec) (*Report, error) {
 			return nil, &MissingError{"user namespaces", "the child shares the host's " + ns + " namespace", namespaceRemedy()}
 		}
 	}
-	var err error
-	if c.group, err = newGroup(c.pid, s.Limits); err != nil {
-		return nil, err
-	}
+	c.group = newGroup(s.Limits)
 	o := order{Spec: *s, Mark: c.mark, Tasks: s.Limits.Processes}
 	switch ordinary := os.Getuid() != 0; {
 	case s.Tier == Landlock && c.group.processes != "":
@@ -341,24 +338,28 @@ func (c *child) confine(s *Spec) (*Report, error) {
 		// The limit is of all that the user runs.
 		o.Tasks += tasksOf(os.Getuid())
 	case c.group.processes == "":
+		var err error
 		if o.PidMax, err = pidMax(s.Limits); err != nil {
 			return nil, err
 		}
 	}
-	data, err := json.Marshal(o)
-	if err != nil {
-		return nil, fmt.Errorf("confine: %w", err)
+	// The child makes its view while the kernel moves it. It runs nothing until it is
+	// told that this was done.
+	orders, given := json.NewEncoder(c.orders), make(chan error, 1)
+	go func() { given <- orders.Encode(o) }()
+	err := c.group.enter(c.pid)
+	if failed := <-given; err == nil && failed != nil {
+		err = fmt.Errorf("confine: give the child its orders: %w", failed)
 	}
-	_, err = c.orders.Write(data)
-	if closed := c.orders.Close(); err == nil {
-		err = closed
+	if err == nil {
+		err = orders.Encode(true)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("confine: give the child its orders: %w", err)
-	}
-	r, err := c.listen(s)
-	if err != nil {
-		return nil, err
+	c.orders.Close()
+	r, said := c.listen(s)
+	if said == errNoChild && err != nil {
+		return nil, err // else the child says why it was not there any more
+	} else if said != nil {
+		return nil, said
 	}
 	r.Namespaces = s.namespaces()
 	r.Memory = boundPolled

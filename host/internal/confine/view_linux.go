@@ -31,10 +31,31 @@ const (
 // attributes of the mount for each access.
 var attributes = map[Access]uint64{Read: attrRead, Execute: attrSystem, Write: attrWrite, Scratch: attrWrite}
 
+// A view is one while it is made.
+type view struct {
+	rules     *ruleset
+	made      map[string]bool // folders of it
+	top, root int             // descriptors of the machine's root and of the folder rootName, -1 if none
+	rootName  string
+}
+
+func (v *view) close() {
+	for _, fd := range []int{v.top, v.root} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
 // makeView makes the file system that the command sees, and leaves the machine's.
 // This process is in a mount namespace of its own; nothing in here reaches the
 // host's.
-func (s *Spec) makeView() error {
+//
+// What the command may do in it goes into rules, by the descriptors that are open
+// for it anyway.
+func (s *Spec) makeView(rules *ruleset) error {
+	v := view{rules: rules, made: map[string]bool{}, top: -1, root: -1}
+	defer v.close()
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return missingMounts("make mounts private", err)
 	}
@@ -52,14 +73,14 @@ func (s *Spec) makeView() error {
 	if err := unix.Chdir("/"); err != nil {
 		return fmt.Errorf("confine: %w", err)
 	}
-	if err := s.bindSystem(); err != nil {
+	if err := v.bindSystem(s); err != nil {
 		return err
 	}
 	if err := makeDevices(); err != nil {
 		return err
 	}
 	for _, b := range s.Binds {
-		if err := b.bind(); err != nil {
+		if err := v.bind(b); err != nil {
 			return err
 		}
 	}
@@ -79,41 +100,40 @@ func (s *Spec) makeView() error {
 }
 
 // bindSystem puts into the view what of the machine is seen at its own place.
-func (s *Spec) bindSystem() error {
-	if err := os.Mkdir(Home, 0o755); err != nil {
-		return fmt.Errorf("confine: %w", err)
+func (v *view) bindSystem(s *Spec) error {
+	if err := v.makeFolder(Home); err != nil {
+		return err
 	}
-	root, err := openPath(old)
+	root, err := v.open("/")
 	if err != nil {
 		return err
 	}
-	defer unix.Close(root)
 	for _, p := range s.System {
 		link, err := os.Readlink(old + p)
 		if err == nil {
-			if err := os.MkdirAll(path.Dir(p), 0o755); err != nil {
-				return fmt.Errorf("confine: %w", err)
+			if err := v.makeFolder(path.Dir(p)); err != nil {
+				return err
 			}
 			if err := os.Symlink(link, p); err != nil {
 				return fmt.Errorf("confine: %w", err)
 			}
 			continue
 		}
-		if err := bindFrom(root, p[1:], p, attrSystem, true, nil); err != nil && !isAbsent(err) {
+		if err := v.bindFrom(root, p[1:], p, attrSystem, landlockExecute, true, nil); err != nil && !isAbsent(err) {
 			return err
 		}
 	}
-	if err := os.MkdirAll("/etc", 0o755); err != nil {
-		return fmt.Errorf("confine: %w", err)
+	if err := v.makeFolder("/etc"); err != nil {
+		return err
 	}
 	for _, p := range s.Etc {
-		err := bindFrom(root, p[1:], p, attrRead, true, nil)
+		err := v.bindFrom(root, p[1:], p, attrRead, landlockRead, true, nil)
 		if err != nil && !isAbsent(err) && !errors.Is(err, unix.ELOOP) {
 			return err
 		}
 	}
 	for _, d := range devices {
-		if err := bindFrom(root, d[1:], d, attrDevice, false, nil); err != nil {
+		if err := v.bindFrom(root, d[1:], d, attrDevice, landlockDevice, false, nil); err != nil {
 			return err
 		}
 	}
@@ -146,13 +166,12 @@ func makeDevices() error {
 }
 
 // bind puts b into the view.
-func (b Bind) bind() error {
-	root, err := openPath(path.Join(old, b.Root))
+func (v *view) bind(b Bind) error {
+	root, err := v.open(b.Root)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(root)
-	return bindFrom(root, b.Name, b.Target, attributes[b.Access], false, b.check)
+	return v.bindFrom(root, b.Name, b.Target, attributes[b.Access], rights[b.Access], false, b.check)
 }
 
 // check sees that what was opened for b is what was judged, and of a kind that is
@@ -180,31 +199,37 @@ func openBeneath(root int, name string) (int, error) {
 	})
 }
 
-// openPath opens a folder by a path of the old root, whose links it follows as
-// that root would.
-func openPath(name string) (int, error) {
-	dir, err := unix.Open(old, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return 0, fmt.Errorf("confine: open %s: %w", name, err)
+// open opens a folder of the machine, whose links it follows as the machine would.
+// The descriptor is the view's, until it opens another: binds of one folder come
+// one after the other.
+func (v *view) open(name string) (int, error) {
+	if v.root >= 0 && v.rootName == name {
+		return v.root, nil
 	}
-	defer unix.Close(dir)
-	below := strings.TrimPrefix(strings.TrimPrefix(name, old), "/")
-	if below == "" {
-		below = "."
+	if v.top < 0 {
+		top, err := unix.Open(old, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return -1, fmt.Errorf("confine: open %s: %w", old, err)
+		}
+		v.top = top
 	}
-	fd, err := unix.Openat2(dir, below, &unix.OpenHow{
+	fd, err := unix.Openat2(v.top, strings.TrimPrefix(name, "/")+"/.", &unix.OpenHow{
 		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS,
 	})
 	if err != nil {
-		return 0, missingMounts("open "+path.Join("/", below), err)
+		return -1, missingMounts("open "+name, err)
 	}
+	if v.root >= 0 {
+		unix.Close(v.root)
+	}
+	v.root, v.rootName = fd, name
 	return fd, nil
 }
 
 // bindFrom attaches a copy of the mount of name, which is beneath the folder root
-// and has no link in it, at target. All of the mounts beneath come along, if deep;
-// else there must be none.
-func bindFrom(root int, name, target string, attr uint64, deep bool, check func(*unix.Stat_t) error) error {
+// and has no link in it, at target, and grants rights to it. All of the mounts
+// beneath come along, if deep; else there must be none.
+func (v *view) bindFrom(root int, name, target string, attr, rights uint64, deep bool, check func(*unix.Stat_t) error) error {
 	fd, err := openBeneath(root, name)
 	if err != nil {
 		return fmt.Errorf("confine: open what is to be seen as %s: %w", target, err)
@@ -234,32 +259,41 @@ func bindFrom(root int, name, target string, attr uint64, deep bool, check func(
 	if err != nil {
 		return missingMounts("mount_setattr "+target, err)
 	}
-	if err := makePoint(target, st.Mode&unix.S_IFMT == unix.S_IFDIR); err != nil {
+	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if err := v.makePoint(target, dir); err != nil {
 		return err
 	}
 	if err := unix.MoveMount(tree, "", unix.AT_FDCWD, target, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
 		return missingMounts("move_mount "+target, err)
 	}
-	return nil
+	return v.rules.addKind(fd, target, rights, dir)
 }
 
 // makePoint makes the folder or file that is mounted on. It is in the view's own
 // tmpfs: no target is beneath another.
-func makePoint(target string, dir bool) error {
+func (v *view) makePoint(target string, dir bool) error {
 	if dir {
-		if err := os.MkdirAll(target, 0o755); err != nil {
-			return fmt.Errorf("confine: %w", err)
-		}
+		return v.makeFolder(target)
+	}
+	if err := v.makeFolder(path.Dir(target)); err != nil {
+		return err
+	}
+	if err := unix.Mknod(target, unix.S_IFREG|0o444, 0); err != nil {
+		return fmt.Errorf("confine: make %s: %w", target, err)
+	}
+	return nil
+}
+
+// makeFolder makes a folder of the view with all above it.
+func (v *view) makeFolder(name string) error {
+	if v.made[name] {
 		return nil
 	}
-	if err := os.MkdirAll(path.Dir(target), 0o755); err != nil {
+	if err := os.MkdirAll(name, 0o755); err != nil {
 		return fmt.Errorf("confine: %w", err)
 	}
-	f, err := os.OpenFile(target, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
-	if err != nil {
-		return fmt.Errorf("confine: %w", err)
-	}
-	return f.Close()
+	v.made[name] = true
+	return nil
 }
 
 func isAbsent(err error) bool { return errors.Is(err, unix.ENOENT) }
