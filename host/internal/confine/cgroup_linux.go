@@ -107,11 +107,15 @@ func newGroup(l Limits) *group {
 	if err != nil {
 		return g
 	}
-	if h, ok := found[""]; ok && slices.Contains(controllersBelow(h.dir), "pids") && slices.Contains(controllersBelow(h.dir), "memory") {
-		g.make2(h.dir, l)
-	} else {
-		g.make1(found, l)
+	if h, ok := found[""]; ok {
+		if parent := place2(h.dir, delegated); parent != "" {
+			if dir := g.makeDir(parent); dir != "" {
+				g.bound2(dir, l)
+				return g
+			}
+		}
 	}
+	g.make1(found, l)
 	return g
 }
 
@@ -126,27 +130,64 @@ func (g *group) enter(pid int) error {
 	return nil
 }
 
-// controllersBelow are those that groups beneath a group of version 2 have.
-func controllersBelow(dir string) []string {
-	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
-	return strings.Fields(string(data))
+// place2 is where groups of version 2 that bound processes and memory can be made
+// by a process whose own group is own, "" if nowhere. In a group that has processes
+// none can, but for the hierarchy's root: a manager that delegates one puts the
+// processes into a group beneath it (systemd's DelegateSubgroup=), and they make
+// others beside theirs. isDelegated says whether that is so.
+func place2(own string, isDelegated func(dir string) bool) string {
+	if bounds(own) {
+		return own
+	}
+	above := filepath.Dir(own)
+	if !isDelegated(above) {
+		return ""
+	}
+	if !bounds(above) {
+		// Whom it is delegated to hands the controllers on.
+		f, err := os.OpenFile(filepath.Join(above, "cgroup.subtree_control"), os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			return ""
+		}
+		_, err = f.WriteString("+pids +memory")
+		if errors.Join(err, f.Close()) != nil || !bounds(above) {
+			return ""
+		}
+	}
+	return above
 }
 
-// make2 makes a group of version 2. The last write of memory says that what is
-// killed for want of it is the whole group.
-func (g *group) make2(parent string, l Limits) {
-	dir := g.makeDir(parent)
-	if dir == "" {
-		return
+// bounds reports whether groups beneath a group of version 2 can bound processes
+// and memory.
+func bounds(dir string) bool {
+	data, _ := os.ReadFile(filepath.Join(dir, "cgroup.subtree_control"))
+	has := strings.Fields(string(data))
+	return slices.Contains(has, "pids") && slices.Contains(has, "memory")
+}
+
+// delegated reports whether systemd says that a group is its processes' to divide.
+func delegated(dir string) bool {
+	for _, name := range []string{"user.delegate", "trusted.delegate"} {
+		value := make([]byte, 8)
+		if n, err := unix.Getxattr(dir, name, value); err == nil && string(value[:n]) == "1" {
+			return true
+		}
 	}
+	return false
+}
+
+// bound2 sets the limits of a group of version 2. The last write of memory says that
+// what is killed for want of it is the whole group.
+func (g *group) bound2(dir string, l Limits) {
 	g.v2, g.cpu = true, dir
 	if g.bound(dir, "pids.max", int64(l.Processes)) {
 		g.pids, g.processes, g.processLimit = dir, boundV2, l.Processes
 	}
-	if g.bound(dir, "memory.max", l.Memory) && g.bound(dir, "memory.oom.group", 1) {
+	memory := l.Memory / pageSize * pageSize // the kernel keeps whole pages
+	if g.bound(dir, "memory.max", memory) && g.bound(dir, "memory.oom.group", 1) {
 		// Without swap accounting the file is not there, nor what it would bound.
 		_ = write(dir, "memory.swap.max", 0)
-		g.mem, g.memory, g.memoryLimit = dir, boundV2, l.Memory
+		g.mem, g.memory, g.memoryLimit = dir, boundV2, memory
 	}
 }
 

@@ -11,8 +11,8 @@ const (
 	platformRemedy = "commands are confined on Linux, on amd64 and arm64; run agenthost there"
 	landlockRemedy = "use Linux 6.2 or later with Landlock switched on: add landlock to lsm= on the kernel's command line (see /sys/kernel/security/lsm)"
 	seccompRemedy  = "use a kernel with CONFIG_SECCOMP_FILTER; in a container, one whose own filter permits seccomp(2)"
-	lowerRemedy    = "run agenthost as an ordinary user, or in a cgroup it may make groups in, or allow this user to make user namespaces"
-	processRemedy  = "run agenthost as an ordinary user, or in a cgroup it may make groups in (systemd-run --scope -p Delegate=yes agenthost …), or use Linux 6.14 or later"
+	lowerRemedy    = "run agenthost as an ordinary user, or in a cgroup it may make groups beside (a systemd service with Delegate=yes and DelegateSubgroup=agenthost), or allow this user to make user namespaces"
+	processRemedy  = "run agenthost as an ordinary user, or in a cgroup it may make groups beside (a systemd service with Delegate=yes and DelegateSubgroup=agenthost), or use Linux 6.14 or later"
 )
 
 // namespaceRemedy says what on this machine stands in the way of user namespaces.
