@@ -47,11 +47,11 @@ func wanted(s *Spec) layers {
 // and this program to be run in a fence that shows the first and the second.
 type scene struct {
 	dir, workspace, scratch, out string
+	program                      string // this one
 	spec                         Spec
 }
 
-// place is a folder outside of what every command sees. This program's copy in it
-// can be executed.
+// place is a folder outside of what every command sees.
 func place(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.EvalSymlinks(t.TempDir())
@@ -75,18 +75,16 @@ func newScene(t *testing.T) *scene {
 			t.Fatal(err)
 		}
 	}
-	program, err := os.ReadFile("/proc/self/exe")
+	program, err := os.Readlink(thisProgram)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "attack"), program, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	s.program = program
 	s.spec = Spec{
 		Program: "/attack",
 		Dir:     "/w",
 		Binds: []Bind{
-			{Root: dir, Name: "attack", Target: "/attack", Access: Execute},
+			{Root: filepath.Dir(program), Name: filepath.Base(program), Target: "/attack", Access: Execute},
 			{Root: s.workspace, Name: "granted", Target: "/w/granted", Access: Read},
 			{Root: s.workspace, Name: "docs", Target: "/w/docs", Access: Read},
 			{Root: s.scratch, Name: ".", Target: "/tmp", Access: Scratch},
@@ -243,7 +241,7 @@ func TestAsUser(t *testing.T) {
 	if err := copyOwn(program); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(program, 0o555); err != nil {
+	if err := os.Chown(program, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, args...)

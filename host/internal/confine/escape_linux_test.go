@@ -166,12 +166,13 @@ func (s *scene) stage(t *testing.T) (vars []string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = victim.Process.Kill(); _ = victim.Wait() })
-	for environ := ""; !strings.HasPrefix(environ, "X=secret"); {
-		data, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", victim.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
+	for arguments := ""; !strings.HasPrefix(arguments, "secret"); {
+		id := strconv.Itoa(victim.Process.Pid)
+		data, err := os.ReadFile("/proc/" + id + "/cmdline")
+		if err != nil || readProcess(id).state == "Z" {
+			t.Fatalf("the victim is gone: %v", err)
 		}
-		environ = string(data)
+		arguments = string(data)
 	}
 	return []string{
 		"FENCE_PORT=" + strconv.Itoa(port), "FENCE_ABSTRACT=" + abstract,
@@ -202,7 +203,7 @@ func TestEscapes(t *testing.T) {
 			if err := os.Mkdir(home, 0o755); err != nil {
 				t.Fatal(err)
 			}
-			free := exec.CommandContext(t.Context(), filepath.Join(control.dir, "attack"), attackCommand, e.name)
+			free := exec.CommandContext(t.Context(), control.program, attackCommand, e.name)
 			free.Dir = filepath.Join(control.workspace, "docs")
 			free.Env = append(vars, "FENCE_SEEN="+control.workspace, "FENCE_TEMP="+control.scratch, "HOME="+home)
 			out, err := free.CombinedOutput()

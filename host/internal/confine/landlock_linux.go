@@ -86,8 +86,6 @@ func newRuleset() (*ruleset, error) {
 	return &ruleset{fd, version, attr.Handled_access_fs}, nil
 }
 
-func (r *ruleset) close() { unix.Close(r.fd) }
-
 // restrict puts this thread under the ruleset, for good.
 func (r *ruleset) restrict() error {
 	if err := restrictSelf(r.fd); err != nil {

@@ -21,7 +21,7 @@ import (
 // lower is the spec of a scene in the tier Landlock: the same at its real paths.
 func (s *scene) lower() Spec {
 	l := s.spec
-	l.Tier, l.Program, l.Dir = Landlock, filepath.Join(s.dir, "attack"), s.workspace
+	l.Tier, l.Program, l.Dir = Landlock, s.program, s.workspace
 	l.Env = []string{"PATH=/usr/bin:/bin", "HOME=" + Home, "TMPDIR=" + s.scratch, "LANG=C.UTF-8", "GOMAXPROCS=2", noSleep}
 	return l
 }
@@ -114,7 +114,7 @@ func TestLowerSpecs(t *testing.T) {
 		{Bind{Root: s.out, Name: "x", Access: Read}, s.out + "/x lies in " + s.out + ", which can be written"},
 		{Bind{Root: s.dir, Name: ".", Access: Execute}, s.scratch + " lies in " + s.dir + ", which can be executed"},
 		{Bind{Root: s.dir, Name: "out", Access: Scratch}, s.out + " is bound twice"},
-		{Bind{Root: s.dir, Name: ".", Access: Write}, s.dir + "/attack lies in " + s.dir + ", which can be written"},
+		{Bind{Root: s.dir, Name: ".", Access: Write}, s.workspace + "/granted lies in " + s.dir + ", which can be written"},
 	} {
 		spec := s.lower()
 		spec.Binds = append(slices.Clone(spec.Binds), tt.bind)
