@@ -67,6 +67,13 @@ func (*Dir) StatEach(names []string, found func(i int, info Info, err error)) {
 	}
 }
 
+// MountEach fails for each.
+func (*Dir) MountEach(names []string, found func(i int, info Info, mount uint64, err error)) {
+	for i, name := range names {
+		found(i, Info{}, 0, fail("stat", name, unsupported()))
+	}
+}
+
 // Stat fails.
 func (*Dir) Stat(name string) (Info, error) { return Info{}, fail("stat", name, unsupported()) }
 

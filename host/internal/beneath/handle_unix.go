@@ -115,6 +115,41 @@ func (h *Handle) Close() error {
 // that follow one another in one folder, that folder is opened once: what each
 // was is told as of then or later.
 func (d *Dir) StatEach(names []string, found func(i int, info Info, err error)) {
+	d.each(names, func(i, fd int, base string, err error) {
+		var st unix.Stat_t
+		if err == nil {
+			err = retry(func() error { return unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW) })
+		}
+		if err != nil {
+			found(i, Info{}, fail("stat", names[i], err))
+			return
+		}
+		found(i, infoOf(&st), nil)
+	})
+}
+
+// MountEach is StatEach with what [Dir.Mount] says, too.
+func (d *Dir) MountEach(names []string, found func(i int, info Info, mount uint64, err error)) {
+	d.each(names, func(i, fd int, base string, err error) {
+		var info Info
+		var mount uint64
+		if err == nil {
+			err = retry(func() (err error) {
+				info, mount, err = statMount(fd, base)
+				return err
+			})
+		}
+		if err != nil {
+			found(i, Info{}, 0, fail("stat", names[i], err))
+			return
+		}
+		found(i, info, mount, nil)
+	})
+}
+
+// each calls f for each name with its last element and the folder it is in, or
+// why that cannot be opened.
+func (d *Dir) each(names []string, f func(i, fd int, base string, err error)) {
 	in, fd := "", -1
 	var at error
 	leave := func() {
@@ -126,9 +161,16 @@ func (d *Dir) StatEach(names []string, found func(i int, info Info, err error)) 
 	defer func() { leave() }()
 	for i, name := range names {
 		folder, base := split(name)
-		if folder == "." || CheckName(name) != nil {
-			info, err := d.Stat(name)
-			found(i, info, err)
+		if err := CheckName(name); err != nil || folder == "." {
+			if err == nil {
+				err = d.at(name, func(fd int, base string) error {
+					f(i, fd, base, nil)
+					return nil
+				})
+			}
+			if err != nil {
+				f(i, -1, base, err)
+			}
 			continue
 		}
 		if folder != in {
@@ -136,15 +178,6 @@ func (d *Dir) StatEach(names []string, found func(i int, info Info, err error)) 
 			in = folder
 			fd, at = d.resolve(folder, pathOnly|unix.O_DIRECTORY, 0)
 		}
-		var st unix.Stat_t
-		err := at
-		if err == nil {
-			err = retry(func() error { return unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW) })
-		}
-		if err != nil {
-			found(i, Info{}, fail("stat", name, err))
-			continue
-		}
-		found(i, infoOf(&st), nil)
+		f(i, fd, base, at)
 	}
 }

@@ -98,5 +98,18 @@ func TestStatEach(t *testing.T) {
 		if calls != len(names) {
 			t.Errorf("%d calls for %d names", calls, len(names))
 		}
+		d.MountEach(names, func(i int, got Info, mount uint64, err error) {
+			calls--
+			want, wantErr := d.Stat(names[i])
+			if fmt.Sprint(err) != fmt.Sprint(wantErr) || got != want {
+				t.Errorf("%q: %+v, %v, want %+v, %v", names[i], got, err, want, wantErr)
+			}
+			if want, err := d.Mount(names[i]); mount != want {
+				t.Errorf("%q: mount %d, want %d, %v", names[i], mount, want, err)
+			}
+		})
+		if calls != 0 {
+			t.Errorf("%d calls for %d names", len(names)-calls, len(names))
+		}
 	})
 }

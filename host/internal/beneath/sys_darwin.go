@@ -52,6 +52,13 @@ func list(fd, max int) ([]Entry, error) {
 	return entries, nil
 }
 
+// statMount describes an entry, and returns the filesystem it is on.
+func statMount(fd int, name string) (Info, uint64, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return infoOf(&st), uint64(st.Dev), err
+}
+
 // mountOf returns the filesystem an entry is on.
 func mountOf(fd int, name string) (uint64, error) {
 	var st unix.Stat_t

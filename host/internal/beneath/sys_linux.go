@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -120,6 +121,25 @@ func mountOf(fd int, name string) (uint64, error) {
 		return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
 	}
 	return st.Mnt_id, nil
+}
+
+// statMount describes an entry of the folder fd, and returns the id of the mount it
+// is on, as mountOf does.
+func statMount(fd int, name string) (Info, uint64, error) {
+	var st unix.Statx_t
+	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st)
+	if err != nil {
+		return Info{}, 0, err
+	}
+	info := Info{
+		Mode: modeOf(uint32(st.Mode)), Size: int64(st.Size), Nlink: uint64(st.Nlink), //nolint:gosec // no file has 2⁶³ bytes
+		Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino, UID: st.Uid,
+		Mtime: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)), Ctime: time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec)),
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return info, info.Dev, nil
+	}
+	return info, st.Mnt_id, nil
 }
 
 // frozen returns EPERM for an entry that is immutable or append-only, which

@@ -122,17 +122,19 @@ func (e *expanding) folder(n name, top *beneath.Dir, as *beneath.Info) *shown {
 		}
 	}
 	infos := make([]beneath.Info, len(rels))
-	sub.StatEach(rels, func(i int, info beneath.Info, err error) {
+	mounts := make([]uint64, len(rels))
+	sub.MountEach(rels, func(i int, info beneath.Info, mount uint64, err error) {
 		switch {
 		case errorsOfAbsence(err):
 			e.moved(children[i])
 		case err != nil:
 			e.broken(children[i], err)
 		}
-		infos[i] = info
+		infos[i], mounts[i] = info, mount
 	})
 	sub.Close() // the folders beneath are opened by their names: deep trees do not take a descriptor each
 	for i, child := range children {
+		f.mixed = f.mixed || mounts[i] != f.mount
 		e.entry(f, child, infos[i])
 	}
 	return f
@@ -263,15 +265,11 @@ func (e *expanding) whole(f *shown) bool {
 	return n.area == out || e.declared == nil && !e.covered[n.ledger] && e.g.cfg.Enforcer.GrantsBeneath(capability.Read, n.ledger)
 }
 
-// mix finds the folders that hold more than what is seen, at any depth, or than
-// what lies on one mount.
+// mix finds the folders that hold more than what is seen, at any depth.
 func (f *shown) mix() {
-	for _, file := range f.files {
-		f.mixed = f.mixed || file.info.Dev != f.info.Dev
-	}
 	for _, sub := range f.subs {
 		sub.mix()
-		f.mixed = f.mixed || sub.mixed || sub.mount != f.mount
+		f.mixed = f.mixed || sub.mixed
 	}
 }
 

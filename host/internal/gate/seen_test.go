@@ -231,8 +231,8 @@ func TestViewMounts(t *testing.T) {
 		}
 		return
 	}
-	w := commanding(t, reading("**", map[string]string{"a/b/c": "c", "a/m/": "", "a/x/y/z": "z", "e/f": "f", "g/h": "h", "k/l/m": "m"}))
-	for target, source := range map[string]string{"a/m": w.at("e"), "k/l": "tmpfs", "g": "proc"} {
+	w := commanding(t, reading("**", map[string]string{"a/b/c": "c", "a/m/": "", "a/x/y/z": "z", "e/f": "f", "g/h": "h", "k/l/m": "m", "n/o/p": "p", "n/o/q": "q", "n/r/s": "s"}))
+	for target, source := range map[string]string{"a/m": w.at("e"), "n/o/p": w.at("e/f"), "k/l": "tmpfs", "g": "proc"} {
 		kind, flags := source, uintptr(0)
 		if strings.HasPrefix(source, "/") {
 			kind, flags = "", syscall.MS_BIND
@@ -247,5 +247,5 @@ func TestViewMounts(t *testing.T) {
 		}
 		defer syscall.Unmount(w.at(target), syscall.MNT_DETACH)
 	}
-	equal(t, "binds", w.given(w.view().binds), "a/b/ a/m/ a/x/ e/ k/l/")
+	equal(t, "binds", w.given(w.view().binds), "a/b/ a/m/ a/x/ e/ k/l/ n/o/p n/o/q n/r/")
 }
