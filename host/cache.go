@@ -27,7 +27,8 @@ func CacheDir() (string, error) {
 }
 
 // A Cache keeps what need not be found out twice: packages, unpacked and checked,
-// by the digest of what they were read from, and compiled modules by their own.
+// by the digest of what they were read from, compiled modules by their own, and
+// the digests of files that commands could see.
 // It belongs to the user alone, is trusted, and is refused otherwise. All in it
 // is made again where it is missing. A Cache is safe for concurrent use, also by
 // several processes.
@@ -86,6 +87,12 @@ func (c *Cache) Clean(w Cleaning) (Cleaned, error) {
 	done := Cleaned{Packages: len(packages), Bytes: freed}
 	if err != nil {
 		return done, err
+	}
+	if !chosen {
+		freed, err := cleanDigests(c.dir, unused, time.Now())
+		if done.Bytes += freed; err != nil {
+			return done, err
+		}
 	}
 	gone := map[ledger.Hash]bool{}
 	for _, k := range packages {

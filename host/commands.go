@@ -108,6 +108,10 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 	if err != nil {
 		return nil, err
 	}
+	digests, err := r.runner.seenDigests()
+	if err != nil {
+		return nil, err
+	}
 	c := r.runner.cfg.Commands.filled()
 	return &gate.Commands{
 		Fence: func(ctx context.Context) (*confine.Report, error) {
@@ -120,7 +124,7 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
 			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
 		},
-		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: r.runner.digests, Hidden: hidden,
+		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: digests, Hidden: hidden,
 		Places: gate.Places{
 			Workspace: workspace, Published: r.session.OutputPath(),
 			Staged: r.staging.Path(session.AreaWorkspace), Out: r.staging.Path(session.AreaOut), Tmp: r.staging.Path(session.AreaTmp),

@@ -126,9 +126,9 @@ type Runner struct {
 	runtime wazero.Runtime
 	wasi    map[string]api.FunctionDefinition // wazero's own functions
 	fence   fence
-	digests *gate.Digests // of what commands see and are made of
 
 	mu       sync.Mutex
+	digests  *gate.Digests          // of what commands see and are made of; nil before the first
 	compiled map[ledger.Hash]*guest // by digest of the original module
 }
 
@@ -159,7 +159,7 @@ func NewRunner(ctx context.Context, cfg Config) (*Runner, error) {
 	r := &Runner{
 		cfg: cfg, limits: limits, ceiling: fixedCeiling(), cache: cache, native: native,
 		runtime:  wazero.NewRuntimeWithConfig(ctx, compile.Runtime().WithCompilationCache(native)),
-		compiled: map[ledger.Hash]*guest{}, digests: gate.NewDigests(time.Now),
+		compiled: map[ledger.Hash]*guest{},
 	}
 	if err := r.offer(ctx); err != nil {
 		return nil, errors.Join(err, r.Close(ctx))
@@ -183,8 +183,10 @@ func (r *Runner) offer(ctx context.Context) error {
 	return interpreter.Close(ctx)
 }
 
-// Close releases compiled guests. No turn may be running.
+// Close releases compiled guests, and keeps the digests of what commands could
+// see. No turn may be running.
 func (r *Runner) Close(ctx context.Context) error {
+	r.keepDigests()
 	return errors.Join(r.runtime.Close(ctx), r.native.Close(ctx))
 }
 

@@ -17,7 +17,7 @@ import (
 
 const (
 	// maxKept is how many digests are remembered at most, at about 120 bytes each.
-	maxKept = 1 << 18
+	maxKept = 1 << 17
 
 	// settled is how old the last change of a file must be when it is hashed, for its
 	// digest to be remembered: a change within one tick of a filesystem's clock shows
@@ -43,6 +43,7 @@ type Digests struct {
 
 	mu         sync.Mutex
 	young, old map[fileID]content // what is not found in either is not known
+	learned    bool               // something new was put in since it was last kept
 }
 
 // fileID tells files apart that exist.
@@ -87,6 +88,7 @@ func (d *Digests) keep(info beneath.Info, sum ledger.Hash, begun time.Time) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.learned = true
 	d.put(fileID{info.Dev, info.Ino}, content{info.Size, info.Mtime.UnixNano(), info.Ctime.UnixNano(), sum})
 }
 
