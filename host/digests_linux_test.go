@@ -22,7 +22,7 @@ func TestDigestsAreKept(t *testing.T) {
 		t.Helper()
 		b.runner = must(NewRunner(context.Background(), shared.cfg))(t)
 		defer b.runner.Close(context.Background())
-		if r := b.run(commanding(execute("true"), command("true"))); r.Status != record.StatusOK || r.Commands != 1 {
+		if r := b.run(commanding(execute("true"), nil, command("true"))); r.Status != record.StatusOK || r.Commands != 1 {
 			t.Fatalf("%s, %d commands: %s", r.Status, r.Commands, r.Message)
 		}
 	}
