@@ -47,8 +47,9 @@ func (e *Enforcer) Cost(name string) int64 {
 
 // CheckExec says whether the command argv is permitted, and by which rule of
 // the manifest. Operands that look like paths (with a slash or a dot, or left
-// to the guest by a pattern) are refused if the name they mean is forbidden. The
-// error is always a *Violation.
+// to the guest by a pattern) are refused if the name they mean is forbidden, or a
+// part of them is that stands between =, : or commas. The error is always a
+// *Violation.
 func (e *Enforcer) CheckExec(argv []string) (Grant, error) {
 	refuse := func(rule string, forbidden bool, smallest string) (Grant, error) {
 		return Grant{}, &Violation{

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/confine"
@@ -28,9 +29,9 @@ func (f Fence) Holds(least Fence) bool {
 // A Check is one thing that a machine was tried for.
 type Check struct {
 	// Name is what was tried: a mechanism of the fence around commands, as "user
-	// namespaces", "landlock" or "fence", which is all of them together around a
-	// program that tries to get out; or "cgroups", "user", [CheckWorkspace] or
-	// [CheckRoot].
+	// namespaces" or "landlock"; "fence", which is all of them together around a
+	// program that tries to get out, or "lower fence", the one without namespaces; or
+	// "cgroups", "user", [CheckWorkspace] or [CheckRoot].
 	Name string `json:"name"`
 	// Works is whether it does what agenthost needs of it.
 	Works bool `json:"works"`
@@ -56,11 +57,18 @@ const (
 func Examine(ctx context.Context, workspace, root string) (best Fence, checks []Check) {
 	best = FenceNone
 	for _, m := range confine.Probe(ctx) {
-		if m.Name == "fence" && m.Works {
+		switch {
+		case !m.Works:
+		case m.Name == "fence":
 			best = FenceFull
+		case m.Name == "lower fence" && best == FenceNone:
+			best = FenceLandlock
 		}
-		c := Check{Name: m.Name, Works: m.Works, Detail: m.Detail}
-		if !m.Works && m.Remedy != "" {
+		c := Check{Name: m.Name, Works: m.Works, Detail: strings.TrimPrefix(m.Detail, "fork/exec /proc/self/exe: ")}
+		if c.Detail == syscall.ENOSPC.Error() {
+			c.Detail = "the most that there may be of them is reached" // see clone(2)
+		}
+		if needless := m.Name == "lower fence" && best == FenceFull; !m.Works && m.Remedy != "" && !needless {
 			c.Remedies = strings.Split(m.Remedy, "; ")
 		}
 		checks = append(checks, c)

@@ -34,6 +34,10 @@ writes is published when the turn has ended and only if it is exactly what was
 declared; else nothing is published, and the status is 3. Standard output is the
 agent's result, byte for byte; its messages go to standard error behind "guest| ".
 
+A package that asks to run commands must be accepted: at a terminal it is told what
+they could do, and asked; elsewhere --accept or the policy says so. They run in a
+fence of the operating system, which agenthost doctor tries, or not at all.
+
 In a control plane PKG may be the id of an installed package: it runs in the plane it
 is installed in, with the libraries that are installed there or above, and not if its
 files are no longer what was installed.
