@@ -144,7 +144,8 @@ type Limits struct {
 	// FileSize is bytes of the largest file it can write. Default 1 GiB.
 	FileSize int64 `json:"file_size"`
 	// Files and Bytes are what it may leave in the folders it can write, counted
-	// together with what was in them. Defaults 10,000 and 1 GiB.
+	// together with what was in them. Defaults 10,000 and 1 GiB. What cannot be
+	// counted is over Files: folders without rights, or more than 256 deep.
 	Files int   `json:"files"`
 	Bytes int64 `json:"bytes"`
 	// Output is bytes of stdout and stderr together. Default 16 MiB.

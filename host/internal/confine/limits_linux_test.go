@@ -37,6 +37,9 @@ func TestLimits(t *testing.T) {
 		{"bytes", "cd /out; i=0; while :; do head -c 100000 /dev/zero >$i; i=$((i+1)); done", Limits{Bytes: 1 << 20}, StoppedBytes, nil},
 		{"bytes at the end", "head -c 2000000 /dev/zero >/out/x", Limits{Bytes: 1 << 20}, StoppedBytes, nil},
 		{"files that cannot be listed", "mkdir /tmp/d; cd /tmp/d; chmod 0300 .; i=0; while :; do : >$i; i=$((i+1)); done", Limits{Files: 100}, StoppedFiles, nil},
+		{"files in a top that cannot be listed", "cd /tmp; chmod 0300 .; i=0; while :; do : >$i; i=$((i+1)); done", Limits{Files: 100}, StoppedFiles, nil},
+		{"folders as deep as they can be counted", "cd /tmp; i=1; while [ $i -lt 256 ]; do mkdir a; cd a; i=$((i+1)); done; : >a", Limits{}, "", nil},
+		{"folders too deep to be counted", "cd /tmp; i=0; while [ $i -lt 256 ]; do mkdir a; cd a; i=$((i+1)); done", Limits{}, StoppedFiles, nil},
 		{"bytes without a name", "exec 3>/tmp/x; rm /tmp/x; head -c 2000000 /dev/zero >&3; sleep 60", Limits{Bytes: 1 << 20}, StoppedBytes, nil},
 		{"file size", "head -c 100000 /dev/zero >/tmp/x; stat -c %s /tmp/x", Limits{FileSize: 5000}, "", func(t *testing.T, r said) {
 			if r.stdout != "5000\n" {
@@ -52,7 +55,10 @@ func TestLimits(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newScene(t)
 			s.spec.Limits = tt.limits
-			t.Cleanup(func() { _ = os.Chmod(filepath.Join(s.scratch, "d"), 0o755) }) // or it stays
+			t.Cleanup(func() { // or it stays
+				_ = os.Chmod(s.scratch, 0o755)
+				_ = os.Chmod(filepath.Join(s.scratch, "d"), 0o755)
+			})
 			got := s.sh(t, tt.script)
 			if got.Stopped != tt.want {
 				t.Errorf("stopped: got %q, want %q (%+v, %q, %q)", got.Stopped, tt.want, got.Result, got.stdout, got.stderr)

@@ -2,8 +2,6 @@ package confine
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -20,6 +18,8 @@ const (
 	// clockTick is the unit of processor time in /proc, the same on all machines
 	// that Linux runs on today (USER_HZ).
 	clockTick = time.Second / 100
+	// deepest is how deep folders can lie in one that a command writes.
+	deepest = 256
 )
 
 // A watcher looks at a tree of processes and at the folders it writes.
@@ -135,32 +135,61 @@ func (c *content) over(l Limits) string {
 }
 
 // folder adds what is in a folder, until that is over a limit. Nothing in there is
-// followed: what is a folder now may be a link next. A folder that cannot be listed
-// could hide anything, and is over all of them.
+// followed: what is a folder now may be a link next. What cannot be listed could
+// hide anything, and is over all of them: a folder without rights, and one that
+// lies deeper than deepest.
 func (c *content) folder(name string, l Limits) (why string) {
-	root, err := os.OpenRoot(name)
-	if err != nil {
-		return ""
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	switch {
+	case err == unix.EACCES:
+		return StoppedFiles
+	case err != nil:
+		return "" // the commit will tell
 	}
-	defer root.Close()
-	_ = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrPermission):
-			why = StoppedFiles
-			return fs.SkipAll
-		case err != nil || name == ".":
-			return nil // gone meanwhile
+	return c.in(fd, 1, l)
+}
+
+// in adds what is in the open folder fd, which it closes. Each folder is opened in
+// the one it lies in: by their paths, deep ones would take a time that grows with
+// the square of their depth.
+func (c *content) in(fd, depth int, l Limits) (why string) {
+	dir := os.NewFile(uintptr(fd), "")
+	defer dir.Close()
+	for {
+		names, err := dir.Readdirnames(1024)
+		for _, name := range names {
+			var st unix.Stat_t
+			if unix.Fstatat(fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) != nil {
+				continue // gone meanwhile
+			}
+			c.files++
+			if st.Mode&unix.S_IFMT == unix.S_IFREG {
+				c.bytes += st.Size
+			}
+			if why := c.over(l); why != "" {
+				return why
+			}
+			if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				continue
+			}
+			if depth == deepest {
+				return StoppedFiles
+			}
+			sub, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+			switch {
+			case err == unix.EACCES:
+				return StoppedFiles
+			case err != nil:
+				continue // gone meanwhile
+			}
+			if why := c.in(sub, depth+1, l); why != "" {
+				return why
+			}
 		}
-		c.files++
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			c.bytes += info.Size()
+		if err != nil {
+			return ""
 		}
-		if why = c.over(l); why != "" {
-			return fs.SkipAll
-		}
-		return nil
-	})
-	return why
+	}
 }
 
 // removed adds the files that a process has open though they have no name any more,
@@ -228,7 +257,7 @@ func readProcess(id string) process {
 		return process{}
 	}
 	// The second field is a name that the process chose.
-	_, after, _ := strings.Cut(string(data[strings.LastIndexByte(string(data), ')'):]), " ")
+	_, after, _ := strings.Cut(string(data[max(strings.LastIndexByte(string(data), ')'), 0):]), " ")
 	f := strings.Fields(after) // f[0] is field 3
 	if len(f) < 20 {
 		return process{}
