@@ -41,6 +41,7 @@ type CommandCeilings struct {
 	OpenFiles int           // of each process: 256
 	FileSize  int64         // bytes of the largest file it can write: 1 GiB
 	Output    int64         // bytes of stdout and stderr that a guest gets: 15 MiB, and no more
+	Kept      int64         // bytes that a session keeps of what a turn's commands say and could see: 1 GiB
 }
 
 func (c CommandCeilings) filled() CommandCeilings {
@@ -52,6 +53,7 @@ func (c CommandCeilings) filled() CommandCeilings {
 	or(&c.OpenFiles, 256)
 	or(&c.FileSize, 1<<30)
 	or(&c.Output, abi.MaxBody)
+	or(&c.Kept, 1<<30)
 	return c
 }
 
@@ -124,7 +126,7 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
 			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
 		},
-		Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: digests, Hidden: hidden,
+		Kept: c.Kept, Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: digests, Hidden: hidden,
 		Places: gate.Places{
 			Workspace: workspace, Published: r.session.OutputPath(),
 			Staged: r.staging.Path(session.AreaWorkspace), Out: r.staging.Path(session.AreaOut), Tmp: r.staging.Path(session.AreaTmp),

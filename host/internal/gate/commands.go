@@ -14,6 +14,7 @@ type Commands struct {
 	Path    []string                                       // folders in which bare names are looked up, from [ProgramFolders]; never the guest's
 	Env     []string                                       // further variables, NAME=VALUE, from the operator
 	Limits  confine.Limits                                 // ceilings of one command
+	Kept    int64                                          // ceiling of the bytes of blobs that all of the turn's have kept; 0: none
 	Time    time.Duration                                  // ceiling of all commands of the turn together, on the wall
 	Wait    func() (resume func() time.Duration)           // stops the turn's clock while a command runs, and says how long that was
 	Hidden  []string                                       // folders of the host that no command may see, as absolute paths; those that exist
@@ -32,4 +33,19 @@ type Places struct {
 	Out       string // what is staged of /out
 	Tmp       string // what is staged of /tmp
 	Package   string // an empty folder of the staging, for the files of the package
+}
+
+func fenceOf(r *confine.Report) record.Fence {
+	return record.Fence{
+		Tier: string(r.Tier), Kernel: r.Kernel, Landlock: int64(r.Landlock), Namespaces: r.Namespaces, Mounts: int64(r.Mounts),
+		NoNewPrivileges: int64(r.NoNewPrivileges), Seccomp: int64(r.Seccomp), Capabilities: int64(r.Capabilities), //nolint:gosec // 64 bits of which 41 are used
+		Processes: r.Processes, Memory: r.Memory, Limits: limitsOf(r.Limits),
+	}
+}
+
+func limitsOf(l confine.Limits) record.CommandLimits {
+	return record.CommandLimits{
+		TimeMS: l.Time.Milliseconds(), CPUMS: l.CPU.Milliseconds(), Memory: l.Memory, Processes: int64(l.Processes),
+		OpenFiles: int64(l.OpenFiles), FileSize: l.FileSize, Files: int64(l.Files), Bytes: l.Bytes, Output: l.Output,
+	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/capability"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/confine"
 )
 
@@ -38,7 +39,7 @@ type execution struct {
 	stdout, stderr capture
 	into           *os.File // what gets standard output instead
 	intoName       name
-	lost           error // why what it said could not be kept
+	lost           error // why what it said could not all be kept
 }
 
 // inView is where a command sees the folders of its turn.
@@ -153,6 +154,12 @@ func (x *execution) limits(c Command) (confine.Limits, *ExecError) {
 		return l, &ExecError{abi.CodeLimit, fmt.Sprintf("the commands of this turn have used up their %v", g.cfg.Commands.Time)}
 	}
 	l.Time = lesser(l.Time, left)
+	if most := g.cfg.Commands.Kept; most > 0 {
+		if g.kept >= most {
+			return l, &ExecError{abi.CodeLimit, fmt.Sprintf("of what the commands of this turn say and could see, the session keeps no more than %v", archive.Size(most))}
+		}
+		l.Output = lesser(l.Output, most-g.kept)
+	}
 	if c.Timeout > 0 {
 		l.Time = lesser(l.Time, c.Timeout)
 	}

@@ -106,6 +106,7 @@ type Gate struct {
 
 	commands  int                      // that were started
 	commanded time.Duration            // what they took on the wall
+	kept      int64                    // bytes of blobs of theirs
 	endings   map[uint64]bool          // seqs of their exec.end
 	listings  map[[32]byte]record.Blob // of what they saw, by digest
 	unpacked  *beneath.Dir             // the files of the package, once a command needed them

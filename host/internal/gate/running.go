@@ -114,7 +114,7 @@ func (x *execution) confined() (result *confine.Result, took time.Duration, err 
 	}()
 	var stdout io.Writer = &x.stdout
 	if x.into != nil {
-		stdout = x.into
+		stdout = &keeping{f: x.into, lost: &x.lost}
 	}
 	result, err = confine.Run(x.g.ctx, x.spec, bytes.NewReader(x.stdin), stdout, &x.stderr)
 	return result, took, err
@@ -148,6 +148,7 @@ func (x *execution) blob(data []byte) record.Blob {
 	if err != nil {
 		hostFailure("record a command", err)
 	}
+	x.g.kept += b.Size
 	return b
 }
 
@@ -188,6 +189,7 @@ func (x *execution) ended(end *record.ExecEnd, r *confine.Result, took time.Dura
 			x.lost = err
 			continue
 		}
+		x.g.kept += b.Size
 		*said.as = &b
 	}
 }
@@ -228,34 +230,4 @@ func (x *execution) notStarted(err error, took time.Duration) *ExecError {
 	}
 	hostFailure("run "+brief(x.argv[0]), err)
 	return nil
-}
-
-func fenceOf(r *confine.Report) record.Fence {
-	return record.Fence{
-		Tier: string(r.Tier), Kernel: r.Kernel, Landlock: int64(r.Landlock), Namespaces: r.Namespaces, Mounts: int64(r.Mounts),
-		NoNewPrivileges: int64(r.NoNewPrivileges), Seccomp: int64(r.Seccomp), Capabilities: int64(r.Capabilities), //nolint:gosec // 64 bits of which 41 are used
-		Processes: r.Processes, Memory: r.Memory, Limits: limitsOf(r.Limits),
-	}
-}
-
-func limitsOf(l confine.Limits) record.CommandLimits {
-	return record.CommandLimits{
-		TimeMS: l.Time.Milliseconds(), CPUMS: l.CPU.Milliseconds(), Memory: l.Memory, Processes: int64(l.Processes),
-		OpenFiles: int64(l.OpenFiles), FileSize: l.FileSize, Files: int64(l.Files), Bytes: l.Bytes, Output: l.Output,
-	}
-}
-
-// A capture keeps what a command writes, to a bound.
-type capture struct {
-	data []byte
-	most int
-	cut  bool // there was more
-}
-
-// Write implements [io.Writer].
-func (c *capture) Write(p []byte) (int, error) {
-	keep := min(len(p), c.most-len(c.data))
-	c.data = append(c.data, p[:keep]...)
-	c.cut = c.cut || keep < len(p)
-	return len(p), nil
 }
