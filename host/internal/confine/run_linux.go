@@ -113,7 +113,7 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 		r.Stopped = c.why(r, s.Limits)
 	}
 	if r.Stopped == "" {
-		r.Stopped = overfull(&s, nil) // since the last look
+		r.Stopped = overfull(&s, nil, false) // since the last look
 	}
 	return r, nil
 }

@@ -89,12 +89,14 @@ func (w *watcher) look(pid int, first string, s *Spec, g *group) string {
 	case now.CPU > s.Limits.CPU:
 		return StoppedCPU
 	}
-	return overfull(s, tree)
+	return overfull(s, tree, true)
 }
 
 // overfull returns the limit that the folders a command writes exceed: with what
-// is in them, and what it still has open that was removed from them.
-func overfull(s *Spec, tree []process) string {
+// is in them, and what it still has open that was removed from them. While it runs,
+// a folder whose rights it took away could hide anything. When it has ended, its
+// caller takes them back and counts.
+func overfull(s *Spec, tree []process, runs bool) string {
 	var sum content
 	written := map[uint64]bool{}
 	for _, b := range s.Binds {
@@ -107,7 +109,7 @@ func overfull(s *Spec, tree []process) string {
 			continue // the next look, or the commit, will tell
 		}
 		written[st.Dev] = true
-		if why := sum.folder(name, s.Limits); why != "" {
+		if why := sum.folder(name, s.Limits, runs); why != "" {
 			return why
 		}
 	}
@@ -138,10 +140,10 @@ func (c *content) over(l Limits) string {
 // followed: what is a folder now may be a link next. What cannot be listed could
 // hide anything, and is over all of them: a folder without rights, and one that
 // lies deeper than deepest.
-func (c *content) folder(name string, l Limits) (why string) {
+func (c *content) folder(name string, l Limits, runs bool) (why string) {
 	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	switch {
-	case err == unix.EACCES:
+	case err == unix.EACCES && runs:
 		return StoppedFiles
 	case err != nil:
 		return "" // the commit will tell
