@@ -31,10 +31,13 @@ type lab struct {
 	wazeroCLI  func() (string, error)
 	wasmtime   func() (built, error)
 	goGuest    func() ([]byte, error)
+	execGuest  func() ([]byte, error)
 	cGuest     func() (small, error)
 	workspace  func() (string, error) // with the files that guests read
 	runner     func() (*host.Runner, error)
 	plainCache func() (wazero.CompilationCache, error)
+
+	grantings map[string]granting // that were made
 }
 
 // small is the small guest, and what made it.
@@ -45,7 +48,7 @@ type small struct {
 }
 
 func newLab(ctx context.Context, dir string, rounds int, say func(string, ...any)) *lab {
-	l := &lab{ctx: ctx, dir: dir, rounds: rounds, say: say}
+	l := &lab{ctx: ctx, dir: dir, rounds: rounds, say: say, grantings: map[string]granting{}}
 	l.moduleRoot = sync.OnceValues(func() (string, error) {
 		return output("", nil, "go", "list", "-m", "-f", "{{.Dir}}", "github.com/agenthost/agenthost")
 	})
@@ -60,18 +63,11 @@ func newLab(ctx context.Context, dir string, rounds int, say func(string, ...any
 		return l.build("", "github.com/tetratelabs/wazero/cmd/wazero", "wazero", nil)
 	})
 	l.wasmtime = sync.OnceValues(l.buildWasmtime)
-	l.goGuest = sync.OnceValues(func() ([]byte, error) {
-		path, err := l.build("", "./guests/agent", "agent.wasm", []string{"GOOS=wasip1", "GOARCH=wasm"})
-		if err != nil {
-			return nil, err
-		}
-		return os.ReadFile(path)
-	})
+	l.goGuest = sync.OnceValues(func() ([]byte, error) { return l.buildGuest("agent") })
+	l.execGuest = sync.OnceValues(func() ([]byte, error) { return l.buildGuest("exec") })
 	l.cGuest = sync.OnceValues(l.buildC)
 	l.workspace = sync.OnceValues(l.makeWorkspace)
-	l.runner = sync.OnceValues(func() (*host.Runner, error) {
-		return host.NewRunner(ctx, host.Config{CacheDir: filepath.Join(l.cache(), "agenthost")})
-	})
+	l.runner = sync.OnceValues(l.newRunner)
 	l.plainCache = sync.OnceValues(func() (wazero.CompilationCache, error) {
 		return wazero.NewCompilationCacheWithDir(l.wazeroCache())
 	})
@@ -91,6 +87,29 @@ func (l *lab) build(dir, pkg, name string, env []string) (string, error) {
 	path := l.path(name)
 	_, err := output(dir, env, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path, pkg)
 	return path, err
+}
+
+// buildGuest builds a Go guest.
+func (l *lab) buildGuest(name string) ([]byte, error) {
+	path, err := l.build("", "./guests/"+name, name+".wasm", []string{"GOOS=wasip1", "GOARCH=wasm"})
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(path)
+}
+
+// newRunner makes one that knows nothing but what is compiled.
+func (l *lab) newRunner() (*host.Runner, error) {
+	return host.NewRunner(l.ctx, host.Config{CacheDir: filepath.Join(l.cache(), "agenthost")})
+}
+
+// put writes a file, and makes the folder it lies in.
+func put(dir, name, content string) error {
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(content), 0o644)
 }
 
 // compilers of C, in the order in which they are tried after $CLANG.

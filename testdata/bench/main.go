@@ -54,7 +54,7 @@ func rows() []row {
 		{"G3", freshTurn},
 		{"G6", smallReads},
 		{"G7", bigRead},
-		absent("G8", "confined exec"),
+		{"G8", confined},
 		{"G9", checks},
 		{"G10", entry},
 		{"G11", durableTurn},
@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err != nil {
 		fmt.Fprintln(stderr, "bench:", err)
 	}
-	h := headerOf(*rounds)
+	h := headerOf(*rounds, lines)
 	if *asJSON {
 		enc := json.NewEncoder(stdout)
 		enc.SetIndent("", "  ")

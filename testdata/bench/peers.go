@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -120,8 +121,8 @@ func installed(name string) string {
 }
 
 // peersOf lists what agenthost is measured beside, with versions. What is not
-// there is not built for it.
-func peersOf() []string {
+// there is not built for it; bubblewrap is fetched by the row that measures it.
+func peersOf(lines []line) []string {
 	peers := []string{
 		"wazero " + versionOf("github.com/tetratelabs/wazero"),
 		"extism " + versionOf("github.com/extism/go-sdk"),
@@ -133,15 +134,21 @@ func peersOf() []string {
 	} else {
 		peers = append(peers, "wasmtime-go "+notInstalled)
 	}
-	for _, name := range []string{"node", "deno", "bwrap"} {
+	for _, name := range []string{"node", "deno"} {
 		switch version := installed(name); {
 		case version == "":
 			peers = append(peers, name+" "+notInstalled)
-		case strings.Contains(version, name), name == "bwrap" && strings.HasPrefix(version, "bubblewrap"):
+		case strings.Contains(version, name):
 			peers = append(peers, version)
 		default:
 			peers = append(peers, name+" "+version)
 		}
 	}
-	return peers
+	bwrap := cmp.Or(installed("bwrap"), bubblewrapName+" "+notInstalled)
+	for _, l := range lines {
+		if l.Peer == bubblewrapName && l.Version != "" {
+			bwrap = bubblewrapName + " " + l.Version
+		}
+	}
+	return append(peers, bwrap)
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 )
@@ -56,17 +57,23 @@ func (l *lab) governed(wasm []byte, root string) (runs, error) {
 	if err != nil {
 		return nil, err
 	}
+	return l.turns(runner, wasm, root, workspace, capability.Grants{Read: []string{"docs/**/*.txt", "*.bin"}})
+}
+
+// turns is governed with a runner, a workspace and what is granted in it.
+func (l *lab) turns(runner *host.Runner, wasm []byte, root, workspace string, granted capability.Grants) (runs, error) {
 	folder, err := os.MkdirTemp(root, "root-")
 	if err != nil {
 		return nil, err
 	}
-	pkg, err := l.pack(wasm)
+	pkg, err := l.pack(wasm, granted)
 	if err != nil {
 		return nil, err
 	}
 	turn := func(args []string) (*host.Prepared, error) {
 		return runner.Prepare(l.ctx, pkg, host.Turn{
 			Workspace: workspace, Query: json.RawMessage(`{"topic":"docs"}`), Args: args, Protected: []string{folder},
+			Narrow: policy.Narrow{Accepted: true},
 		})
 	}
 	first, err := turn(nil) // compiles
@@ -102,8 +109,8 @@ func (l *lab) governed(wasm []byte, root string) (runs, error) {
 	}, nil
 }
 
-// pack makes the package of a guest: it may read what the workspace holds.
-func (l *lab) pack(wasm []byte) (*archive.Package, error) {
+// pack makes the package of a guest.
+func (l *lab) pack(wasm []byte, asks capability.Grants) (*archive.Package, error) {
 	dir, err := os.MkdirTemp(l.dir, "package-")
 	if err != nil {
 		return nil, err
@@ -111,7 +118,7 @@ func (l *lab) pack(wasm []byte) (*archive.Package, error) {
 	manifest, err := archive.Manifest{
 		Schema: archive.ManifestSchema, ID: "PKG-BENCH-001", Version: "0.1.0",
 		Entry:        &archive.Entry{Module: "agent.wasm"},
-		Capabilities: capability.Grants{Read: []string{"docs/**/*.txt", "*.bin"}},
+		Capabilities: asks,
 	}.Encode()
 	if err != nil {
 		return nil, err

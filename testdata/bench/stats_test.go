@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -192,6 +194,50 @@ func TestAssemble(t *testing.T) {
 	for v, want := range map[int64]string{0: "00", 63: "3f", 64: "c000", -1: "7f", -64: "40", -65: "bf7f", 1 << 31: "8080808008"} {
 		if got := fmt.Sprintf("%x", appendSigned(nil, v)); got != want {
 			t.Errorf("%d: %s, want %s", v, got, want)
+		}
+	}
+}
+
+// TestAdditional holds that what comes with the first is in no figure.
+func TestAdditional(t *testing.T) {
+	var asked []int
+	if _, err := additional(10, func(n int) error { asked = append(asked, n); return nil })(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{1, 11}; !slices.Equal(asked, want) {
+		t.Errorf("ran %v commands, want %v", asked, want)
+	}
+}
+
+// TestGranting holds what commands are given: one by one there is a file in each
+// folder that is not.
+func TestGranting(t *testing.T) {
+	for _, c := range []struct {
+		whole         bool
+		granted, kept int
+		read          string
+	}{
+		{true, 60, 0, "files/**"},
+		{false, 60, 2, "files/**/*.txt"},
+	} {
+		l := newLab(t.Context(), t.TempDir(), 1, func(string, ...any) {})
+		g, err := l.granting(60, c.whole)
+		if err != nil {
+			t.Fatal(err)
+		}
+		granted, err1 := filepath.Glob(filepath.Join(g.dir, "files/*/*.txt"))
+		kept, err2 := filepath.Glob(filepath.Join(g.dir, "files/*/*.bin"))
+		if err1 != nil || err2 != nil || len(granted) != c.granted || len(kept) != c.kept || g.read != c.read {
+			t.Errorf("whole %v: %d files of which %d are granted, by %s", c.whole, len(granted)+len(kept), len(granted), g.read)
+		}
+		binds := 0
+		for _, word := range (bubblewrap{path: "bwrap"}).sees(g).argv {
+			if strings.HasPrefix(word, g.dir) {
+				binds++
+			}
+		}
+		if want := max(1, len(g.files)); binds != want {
+			t.Errorf("whole %v: bubblewrap is given %d binds of the workspace, want %d", c.whole, binds, want)
 		}
 	}
 }

@@ -54,8 +54,8 @@ type header struct {
 	Peers []string `json:"peers"`
 }
 
-func headerOf(rounds int) header {
-	h := header{CPU: "unknown CPU", Cores: runtime.NumCPU(), Kernel: runtime.GOOS, Go: runtime.Version(), Rounds: rounds, Peers: peersOf()}
+func headerOf(rounds int, lines []line) header {
+	h := header{CPU: "unknown CPU", Cores: runtime.NumCPU(), Kernel: runtime.GOOS, Go: runtime.Version(), Rounds: rounds, Peers: peersOf(lines)}
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for l := range strings.Lines(string(info)) {
 			if key, value, _ := strings.Cut(l, ":"); strings.TrimSpace(key) == "model name" {
