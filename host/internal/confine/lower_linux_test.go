@@ -93,6 +93,35 @@ func TestLowerRun(t *testing.T) {
 	}
 }
 
+// TestLowerPosture is what a command finds itself to be.
+func TestLowerPosture(t *testing.T) {
+	lowerHolds(t)
+	forgotten, err := unix.Open("/dev/null", unix.O_RDONLY, 0) // on exec
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(forgotten)
+	t.Setenv("AGENTHOST_SECRET", "secret")
+	s := newScene(t)
+	spec := s.lower()
+	spec.Argv = []string{"attack", attackCommand, "lower posture"}
+	got := run(t, spec, "")
+	want := `descriptors 0 1 2
+environment GOMAXPROCS=2 GORACE=atexit_sleep_ms=0 HOME=/home LANG=C.UTF-8 PATH=/usr/bin:/bin TMPDIR=` + s.scratch + `
+umask 0022
+capabilities [{0 0 0} {0 0 0}] <nil>
+no_new_privs 1 <nil> seccomp 2 <nil>
+leads its session true
+core 1
+data 536870912
+files 256
+mark true
+`
+	if got.stdout != want || got.Status != 0 {
+		t.Errorf("got:\n%s%swant:\n%s", got.stdout, got.stderr, want)
+	}
+}
+
 // TestLowerSpecs is what is not granted without a view.
 func TestLowerSpecs(t *testing.T) {
 	s := newScene(t)

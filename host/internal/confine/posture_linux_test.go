@@ -25,18 +25,7 @@ func posture() int {
 	first, _ := os.ReadFile("/proc/1/environ")
 	fmt.Println("pid", os.Getpid())
 	fmt.Println("uid", os.Getuid(), "gid", os.Getgid())
-	var open []string
-	for fd := range 1000 {
-		var st unix.Stat_t
-		if unix.Fstat(fd, &st) != nil {
-			continue
-		}
-		// Go's runtime makes some of its own, to wait with.
-		if at, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); !strings.HasPrefix(at, "anon_inode:[event") {
-			open = append(open, strconv.Itoa(fd))
-		}
-	}
-	words("descriptors", open)
+	words("descriptors", descriptors())
 	words("environment", os.Environ())
 	words("first process's environment", strings.Split(strings.TrimSuffix(string(first), "\x00"), "\x00"))
 	processes, _ := filepath.Glob("/proc/[0-9]*")
@@ -74,6 +63,51 @@ func posture() int {
 		}
 		fmt.Println(x.name, l.Max)
 	}
+	return 0
+}
+
+// descriptors that are open.
+func descriptors() (open []string) {
+	for fd := range 1000 {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) != nil {
+			continue
+		}
+		// Go's runtime makes some of its own, to wait with.
+		if at, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); !strings.HasPrefix(at, "anon_inode:[event") {
+			open = append(open, strconv.Itoa(fd))
+		}
+	}
+	return open
+}
+
+// lowerPosture is what can be known of that without /proc.
+func lowerPosture() int {
+	fmt.Println("descriptors", strings.Join(descriptors(), " "))
+	variables := os.Environ()
+	slices.Sort(variables)
+	fmt.Println("environment", strings.Join(variables, " "))
+	fmt.Printf("umask %04o\n", unix.Umask(0))
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var has [2]unix.CapUserData
+	err := unix.Capget(&header, &has[0])
+	fmt.Println("capabilities", has, err)
+	privileges, err1 := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0)
+	mode, err2 := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
+	fmt.Println("no_new_privs", privileges, err1, "seccomp", mode, err2)
+	session, _ := unix.Getsid(0)
+	fmt.Println("leads its session", session == os.Getpid())
+	for _, x := range []struct {
+		name     string
+		resource int
+	}{{"core", unix.RLIMIT_CORE}, {"data", unix.RLIMIT_DATA}, {"files", unix.RLIMIT_NOFILE}} {
+		var l unix.Rlimit
+		_ = unix.Getrlimit(x.resource, &l)
+		fmt.Println(x.name, l.Max)
+	}
+	var mark unix.Rlimit
+	_ = unix.Getrlimit(unix.RLIMIT_LOCKS, &mark)
+	fmt.Println("mark", mark.Max>>62 == 1 && int(mark.Max&(1<<22-1)) == os.Getppid())
 	return 0
 }
 

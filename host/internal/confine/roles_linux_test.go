@@ -18,6 +18,8 @@ func attackMain(args []string) int {
 	switch args[0] {
 	case "posture":
 		return posture()
+	case "lower posture":
+		return lowerPosture()
 	case "without":
 		return withoutMain(args[1], args[2])
 	case "probe":
