@@ -242,13 +242,17 @@ func attempt(t *testing.T, tier Tier, name string, without ...string) said {
 	s := newScene(t)
 	vars := s.stage(t)
 	s.inherited(t)
-	spec, seen, temp := s.spec, "/w", "/tmp"
+	spec, seen, temp, home := s.spec, "/w", "/tmp", Home
 	if tier == Landlock {
-		spec, seen, temp = s.lower(), s.workspace, s.scratch
+		// Not the machine's own: with layers left out this is written to.
+		spec, seen, temp, home = s.lower(), s.workspace, s.scratch, filepath.Join(s.dir, "home")
+		if err := os.Mkdir(home, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	spec.Argv = []string{"attack", attackCommand, name}
 	spec.Dir = filepath.Join(seen, "docs")
-	spec.Env = append(vars, "FENCE_SEEN="+seen, "FENCE_TEMP="+temp, "HOME="+Home)
+	spec.Env = append(vars, "FENCE_SEEN="+seen, "FENCE_TEMP="+temp, "HOME="+home)
 	for _, w := range without {
 		spec.Env = append(spec.Env, "FENCE_WITHOUT_"+w+"=1")
 	}

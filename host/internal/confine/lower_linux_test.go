@@ -122,6 +122,46 @@ mark true
 	}
 }
 
+// TestLowerPrograms is what needs no more than this tier gives, where the machine
+// has it.
+func TestLowerPrograms(t *testing.T) {
+	lowerHolds(t)
+	s := newScene(t)
+	if exists("/usr/bin/git") {
+		for _, args := range [][]string{{"init", "-q"}, {"add", "granted"}, {"-c", "user.name=A", "-c", "user.email=a@b", "commit", "-qm", "first"}} {
+			cmd := exec.CommandContext(t.Context(), "/usr/bin/git", args...)
+			cmd.Dir, cmd.Env = s.workspace, []string{"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null"}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("git %q: %v: %s", args, err, out)
+			}
+		}
+		s.spec.Binds = append(s.spec.Binds, Bind{Root: s.workspace, Name: ".git", Access: Read})
+	}
+	if err := os.WriteFile(filepath.Join(s.workspace, "docs/main.c"), []byte("int main(void) { return 0; }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ program, script, want string }{
+		{"/usr/bin/git", "git log --format='%s by %an' && git status --porcelain granted", "first by A\n"},
+		{"/usr/bin/python3", `python3 -c 'import json, ssl, sqlite3, tempfile, subprocess; print(subprocess.run(["echo", "hi"], capture_output=True).stdout)'`, "b'hi\\n'\n"},
+		{"/usr/bin/jq", "echo '[1]' | jq -c .", "[1]\n"},
+		{"/usr/bin/gcc", "gcc -o $1/compiled docs/main.c && echo compiled", "compiled\n"},
+		{"/usr/bin/tar", "tar -cf $1/a.tar granted && tar -tf $1/a.tar", "granted\n"},
+		{"/bin/bash", "bash -c 'cat <(echo x) <<<y -'", "x\ny\n"},
+	} {
+		t.Run(tt.program, func(t *testing.T) {
+			if !exists(tt.program) {
+				t.Skipf("this machine has no %s", tt.program)
+			}
+			spec := s.lower()
+			spec.Program, spec.Argv = "/bin/sh", []string{"sh", "-c", tt.script, "sh", s.scratch}
+			spec.Env = append(spec.Env, "GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null", "GIT_OPTIONAL_LOCKS=0")
+			if got := run(t, spec, ""); got.stdout != tt.want || got.Status != 0 {
+				t.Errorf("status %d, got %q, want %q\n%s", got.Status, got.stdout, tt.want, got.stderr)
+			}
+		})
+	}
+}
+
 // TestLowerSpecs is what is not granted without a view.
 func TestLowerSpecs(t *testing.T) {
 	s := newScene(t)
