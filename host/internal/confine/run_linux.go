@@ -335,8 +335,9 @@ func (c *child) confine(s *Spec) (*Report, error) {
 	case s.Tier == Landlock && !ordinary:
 		return nil, &MissingError{"process limit", "no cgroup can be made, and nothing else bounds root without namespaces", lowerRemedy}
 	case s.Tier == Landlock:
-		// The limit is of all that the user runs.
-		o.Tasks += tasksOf(os.Getuid())
+		// The limit is of all that the user runs; the child's threads go when it
+		// becomes the command.
+		o.Tasks += tasksOf(os.Getuid()) - readProcess(strconv.Itoa(c.pid)).threads
 	case c.group.processes == "":
 		var err error
 		if o.PidMax, err = pidMax(s.Limits); err != nil {
