@@ -226,7 +226,8 @@ func TestProgramFolders(t *testing.T) {
 	if err := os.Symlink(tools, tools+"/link"); err != nil {
 		t.Fatal(err)
 	}
-	inWorkspace := tools + "/ws/bin"
+	workspace := operatorsFolder(t) + "/ws"
+	inWorkspace := workspace + "/bin"
 	if err := os.MkdirAll(inWorkspace, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -244,9 +245,9 @@ func TestProgramFolders(t *testing.T) {
 		{[]string{"/home"}, `"/home"` + taken},
 		{[]string{"/proc/self/cwd"}, ""},
 		{[]string{inWorkspace}, `"` + inWorkspace + `" is where agents write: its programs would not be the operator's`},
-		{[]string{tools + "/ws"}, `"` + tools + `/ws" is where agents write: its programs would not be the operator's`},
+		{[]string{filepath.Dir(workspace)}, `"` + filepath.Dir(workspace) + `" is where agents write: its programs would not be the operator's`},
 	} {
-		folders, err := ProgramFolders(c.path, []string{tools + "/ws", tools + "/absent"})
+		folders, err := ProgramFolders(c.path, []string{workspace, workspace + "/absent"})
 		got := fmt.Sprint(folders)
 		if err != nil {
 			got = err.Error()
