@@ -8,7 +8,7 @@ import (
 
 // TestArgvRules holds what a rule permits beside what is known to slip past
 // rules elsewhere. The sources: sudoers(5) of sudo 1.9, sections Wildcards,
-// Negation and Security Notes; GTFOBins; the issues of claude-code about prefix
+// Negation and Security Notes; GTFOBins; issues of a coding agent, by number, about prefix
 // rules, by number; and those of denoland/deno about --allow-run, by number.
 // What is refused here is refused before anything is looked up or started.
 func TestArgvRules(t *testing.T) {
@@ -45,21 +45,21 @@ func TestArgvRules(t *testing.T) {
 
 		// Further commands behind what is permitted. No shell reads argv: what would
 		// chain there is another word here.
-		{"git status", c{"git", "status;id"}, refused},                         // claude-code 4956
-		{"git status", c{"git", "status", ";", "id"}, refused},                 // claude-code 4956
-		{"git status", c{"git", "status", "&&", "id"}, refused},                // claude-code 16180
-		{"git status", c{"git", "status", "&", "id"}, refused},                 // claude-code 16180
-		{"git status", c{"git", "status", "||", "id"}, refused},                // claude-code 16180
-		{"git status", c{"git", "status", "|", "sh"}, refused},                 // claude-code 28784
-		{"git status", c{"git", "status\nid"}, refused},                        // claude-code 28784
-		{"git status", c{"git", "status", "\n", "id"}, refused},                // claude-code 28784
-		{"git status", c{"git", "status", "$(id)"}, refused},                   // claude-code 94314
-		{"git status", c{"git", "status", "`id`"}, refused},                    // claude-code 94314
-		{"git status", c{"git", "status", "<(id)"}, refused},                   // claude-code 94314
-		{"git status", c{"git", "status", ">", "x"}, refused},                  // claude-code 28784
+		{"git status", c{"git", "status;id"}, refused},                         // prefix rules: 4956
+		{"git status", c{"git", "status", ";", "id"}, refused},                 // prefix rules: 4956
+		{"git status", c{"git", "status", "&&", "id"}, refused},                // prefix rules: 16180
+		{"git status", c{"git", "status", "&", "id"}, refused},                 // prefix rules: 16180
+		{"git status", c{"git", "status", "||", "id"}, refused},                // prefix rules: 16180
+		{"git status", c{"git", "status", "|", "sh"}, refused},                 // prefix rules: 28784
+		{"git status", c{"git", "status\nid"}, refused},                        // prefix rules: 28784
+		{"git status", c{"git", "status", "\n", "id"}, refused},                // prefix rules: 28784
+		{"git status", c{"git", "status", "$(id)"}, refused},                   // prefix rules: 94314
+		{"git status", c{"git", "status", "`id`"}, refused},                    // prefix rules: 94314
+		{"git status", c{"git", "status", "<(id)"}, refused},                   // prefix rules: 94314
+		{"git status", c{"git", "status", ">", "x"}, refused},                  // prefix rules: 28784
 		{"git add *", c{"git", "add", "a;id"}, allowed},                        // one operand: a file of that name
-		{"git add *", c{"git", "add", "a", "&&", "id"}, refused},               // claude-code 16180
-		{"git add *", c{"git", "add", "a\nid"}, refused},                       // claude-code 28784
+		{"git add *", c{"git", "add", "a", "&&", "id"}, refused},               // prefix rules: 16180
+		{"git add *", c{"git", "add", "a\nid"}, refused},                       // prefix rules: 28784
 		{"git diff **", c{"git", "diff", "a", ";", "rm", "-rf", "."}, refused}, // options end it
 		{"git diff **", c{"git", "diff", "a", "|", "tee", "/etc/passwd"}, refused},
 		{"git status; id", nil, shell(";")},
@@ -78,12 +78,12 @@ func TestArgvRules(t *testing.T) {
 		{c{"git", "log", "a;b"}, c{"git", "log", "a;b"}, allowed}, // written as words it is meant
 
 		// Something in front of what is permitted.
-		{"git status", c{"git", "-C", "/etc", "status"}, refused},                  // claude-code 66176
-		{"git status", c{"git", "-c", "core.fsmonitor=id", "status"}, refused},     // claude-code 66176
-		{"git push origin", c{"git", "-C", "..", "push", "origin"}, refused},       // claude-code 66176
-		{"git status", c{"git", "--git-dir=/tmp/x", "status"}, refused},            // claude-code 66176
-		{"git status", c{"cd", "x", "&&", "git", "status"}, refused},               // claude-code 59498
-		{"git status", c{"cd x && git status"}, refused},                           // claude-code 59498
+		{"git status", c{"git", "-C", "/etc", "status"}, refused},                  // prefix rules: 66176
+		{"git status", c{"git", "-c", "core.fsmonitor=id", "status"}, refused},     // prefix rules: 66176
+		{"git push origin", c{"git", "-C", "..", "push", "origin"}, refused},       // prefix rules: 66176
+		{"git status", c{"git", "--git-dir=/tmp/x", "status"}, refused},            // prefix rules: 66176
+		{"git status", c{"cd", "x", "&&", "git", "status"}, refused},               // prefix rules: 59498
+		{"git status", c{"cd x && git status"}, refused},                           // prefix rules: 59498
 		{"git status", c{"LD_PRELOAD=/tmp/x.so", "git", "status"}, refused},        // deno 11964
 		{"git status", c{"GIT_EXTERNAL_DIFF=id", "git", "status"}, refused},        // deno 25221
 		{"git status", c{"env", "LD_PRELOAD=/tmp/x.so", "git", "status"}, refused}, // deno 25271
