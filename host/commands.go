@@ -78,8 +78,8 @@ type fence struct {
 	err    error
 }
 
-// of asks the canary, unless it is known what it says. A canary that was cut short
-// said nothing.
+// of asks the canary, unless it is known what it says. What kept it from saying
+// anything may pass.
 func (f *fence) of(ctx context.Context, least Fence) (*confine.Report, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -90,7 +90,10 @@ func (f *fence) of(ctx context.Context, least Fence) (*confine.Report, error) {
 	if err != nil && ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	f.known, f.report, f.err = true, report, err
+	var missing *confine.MissingError
+	if err == nil || errors.As(err, &missing) {
+		f.known, f.report, f.err = true, report, err
+	}
 	return report, err
 }
 
