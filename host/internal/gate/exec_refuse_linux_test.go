@@ -148,7 +148,7 @@ func TestExecFolders(t *testing.T) {
 // Nothing a guest passes is without bound, and programs never see half of it.
 func TestExecArguments(t *testing.T) {
 	pattern := capability.Command{"echo", "**"}
-	y := newYard(t, setup{grants: capability.Grants{Execute: []capability.Command{pattern, {"cat"}}}}, nil, nil)
+	y := newYard(t, setup{grants: capability.Grants{Execute: []capability.Command{pattern, {"cat"}, {"true"}, {"readlink", "/proc/self/fd/0"}}}}, nil, nil)
 	many := make([]string, 2000)
 	for i := range many {
 		many[i] = strings.Repeat("x", 1000)
@@ -182,11 +182,13 @@ func TestExecArguments(t *testing.T) {
 	if no != nil || e.Exit != 0 || string(e.Stdout) != big || e.Truncated {
 		t.Errorf("got %d bytes, %v", len(e.Stdout), no)
 	}
+	equal(t, "nobody reads", y.runs(Command{Argv: []string{"true"}, Stdin: []byte(big)}), "0")
+	equal(t, "nothing to read", y.runs(Command{Argv: []string{"readlink", "/proc/self/fd/0"}}), "0 /dev/null")
 	if got := y.runs(Command{Argv: []string{"cat"}, Stdin: []byte(big + "x")}); got != "failed: standard input has more than 15728640 bytes" {
 		t.Errorf("got %.200s", got)
 	}
-	if s := y.starts(); s[len(s)-1].Stdin.Size != 15<<20 {
-		t.Errorf("recorded %+v", s[len(s)-1].Stdin)
+	if s := y.starts(); s[len(s)-2].Stdin.Size != 15<<20 {
+		t.Errorf("recorded %+v", s[len(s)-2].Stdin)
 	}
 }
 

@@ -116,7 +116,11 @@ func (x *execution) confined() (result *confine.Result, took time.Duration, err 
 	if x.into != nil {
 		stdout = &keeping{f: x.into, lost: &x.lost}
 	}
-	result, err = confine.Run(x.g.ctx, x.spec, bytes.NewReader(x.stdin), stdout, &x.stderr)
+	var stdin io.Reader // nil is nothing: some programs wait for a pipe, or prefer it to files
+	if len(x.stdin) > 0 {
+		stdin = bytes.NewReader(x.stdin)
+	}
+	result, err = confine.Run(x.g.ctx, x.spec, stdin, stdout, &x.stderr)
 	return result, took, err
 }
 
