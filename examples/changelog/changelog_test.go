@@ -148,7 +148,8 @@ func TestExplain(t *testing.T) {
 	for said, want := range map[string]string{
 		"fatal: your current branch 'main' does not have any commits yet\n": "the repository has no commits yet",
 		"fatal: bad object HEAD\n": "git: fatal: bad object HEAD",
-		"error: unable to normalize alternate object path: /o\nfatal: bad object HEAD\n": "the repository borrows objects from another one, where no grant reaches: run git repack -a -d in it first (git: error: unable to normalize alternate object path: /o\nfatal: bad object HEAD)",
+		"warning: unable to access '.git/config': Permission denied\nfatal: unknown error occurred while reading the configuration files\n": "git does without .git/config where it is not there, as in the full fence, and not where it may not be read, as in the landlock fence: agenthost doctor tells what this machine lacks",
+		"error: unable to normalize alternate object path: /o\nfatal: bad object HEAD\n":                                                    "the repository borrows objects from another one, where no grant reaches: run git repack -a -d in it first (git: error: unable to normalize alternate object path: /o\nfatal: bad object HEAD)",
 	} {
 		if got := explain(said).Error(); got != want {
 			t.Errorf("%q:\n got %q\nwant %q", said, got, want)

@@ -77,6 +77,8 @@ func explain(stderr string) error {
 	switch {
 	case strings.Contains(said, "does not have any commits yet"), strings.Contains(said, "bad default revision"):
 		return errors.New("the repository has no commits yet")
+	case strings.Contains(said, "'.git/config': Permission denied"):
+		return errors.New("git does without .git/config where it is not there, as in the full fence, and not where it may not be read, as in the landlock fence: agenthost doctor tells what this machine lacks")
 	case strings.Contains(said, "alternate"):
 		return fmt.Errorf("the repository borrows objects from another one, where no grant reaches: run git repack -a -d in it first (git: %s)", said)
 	}
