@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,6 +118,41 @@ func newGroup(l Limits) *group {
 	}
 	g.make1(found, l)
 	return g
+}
+
+// startIn calls start, which starts a process, on a thread that is in the groups,
+// and reports whether it was: then the process is in them from its beginning. Of
+// version 1 a thread may go into a group by itself and come back, for which the
+// kernel waits for nothing. The thread must be locked.
+func (g *group) startIn(start func() error) (entered bool, err error) {
+	move := func(dirs []string) error {
+		for _, dir := range dirs {
+			if err := write(dir, "tasks", 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var outside []string
+	for _, dir := range g.dirs {
+		outside = append(outside, filepath.Dir(dir))
+	}
+	// It must be able to come back: it is where it is told to go first.
+	if g.v2 || move(outside) != nil {
+		return false, start()
+	}
+	inside := move(g.dirs)
+	if inside == nil {
+		err = start()
+	}
+	if failed := move(outside); failed != nil {
+		runtime.LockOSThread() // for good: nothing else may run on it
+		return false, errors.Join(err, fmt.Errorf("confine: leave the control group: %w", failed))
+	}
+	if inside != nil {
+		return false, start()
+	}
+	return true, err
 }
 
 // enter puts a process into the groups. It takes the kernel milliseconds, for it

@@ -74,7 +74,7 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	defer cancel()
 	out := &output{limit: s.Limits.Output, full: func() { stop(stopped(StoppedOutput)) }}
 
-	c, err := startChild(ctx, s.Tier, stdin, &sink{out, stdout}, &sink{out, stderr})
+	c, err := startChild(ctx, &s, stdin, &sink{out, stdout}, &sink{out, stderr})
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +189,10 @@ type child struct {
 	cmd    *exec.Cmd
 	orders *os.File
 	reply  *os.File
-	group  *group
 	pid    int // of the process that becomes the command
+
+	group   *group
+	entered bool // it is in its group
 
 	// Of a supervisor: its life ends with the first, and what it says comes through
 	// the second, last how the command ended, nil if it did not say it.
@@ -202,8 +204,8 @@ type child struct {
 
 // startChild starts a child, for the tier Full in new namespaces. It waits there
 // for its orders.
-func startChild(ctx context.Context, tier Tier, stdin io.Reader, stdout, stderr io.Writer) (_ *child, err error) {
-	c := &child{}
+func startChild(ctx context.Context, s *Spec, stdin io.Reader, stdout, stderr io.Writer) (_ *child, err error) {
+	c := &child{group: newGroup(s.Limits)}
 	cmd := exec.CommandContext(ctx, thisProgram, Command)
 	cmd.Args[0] = "agenthost"
 	cmd.Env = childEnv()
@@ -217,6 +219,10 @@ func startChild(ctx context.Context, tier Tier, stdin io.Reader, stdout, stderr 
 			f.Close()
 		}
 		if err != nil {
+			if cmd.Process != nil {
+				_ = cmd.Process.Kill()
+				_ = cmd.Wait()
+			}
 			c.close()
 		}
 	}()
@@ -240,7 +246,9 @@ func startChild(ctx context.Context, tier Tier, stdin io.Reader, stdout, stderr 
 	if c.reply = pipe(true); err != nil {
 		return nil, err
 	}
-	if tier == Landlock {
+	start := c.group.startIn
+	if s.Tier == Landlock {
+		start = func(start func() error) (bool, error) { return false, start() } // the supervisor stays outside
 		cmd.Args = append(cmd.Args, argSupervise)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it must outlive the host to end the rest
 		if c.life = pipe(false); err != nil {
@@ -251,12 +259,12 @@ func startChild(ctx context.Context, tier Tier, stdin io.Reader, stdout, stderr 
 		}
 		cmd.Cancel = c.life.Close
 	}
-	if err := cmd.Start(); err != nil {
+	if c.entered, err = start(cmd.Start); err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		for _, refusal := range []syscall.Errno{unix.EPERM, unix.EACCES, unix.EINVAL, unix.ENOSPC, unix.EUSERS, unix.ENOSYS} {
-			if tier == Full && errors.Is(err, refusal) {
+			if s.Tier == Full && errors.Is(err, refusal) {
 				return nil, &MissingError{"user namespaces", err.Error(), namespaceRemedy()}
 			}
 		}
@@ -327,7 +335,6 @@ func (c *child) confine(s *Spec) (*Report, error) {
 			return nil, &MissingError{"user namespaces", "the child shares the host's " + ns + " namespace", namespaceRemedy()}
 		}
 	}
-	c.group = newGroup(s.Limits)
 	o := order{Spec: *s, Mark: c.mark, Tasks: s.Limits.Processes}
 	switch ordinary := os.Getuid() != 0; {
 	case s.Tier == Landlock && c.group.processes != "":
@@ -348,7 +355,10 @@ func (c *child) confine(s *Spec) (*Report, error) {
 	// told that this was done.
 	orders, given := json.NewEncoder(c.orders), make(chan error, 1)
 	go func() { given <- orders.Encode(o) }()
-	err := c.group.enter(c.pid)
+	var err error
+	if !c.entered {
+		err = c.group.enter(c.pid)
+	}
 	if failed := <-given; err == nil && failed != nil {
 		err = fmt.Errorf("confine: give the child its orders: %w", failed)
 	}
