@@ -271,6 +271,14 @@ func (e *StartError) Error() string {
 	return fmt.Sprintf("confine: start %s: %s", e.Program, e.Reason)
 }
 
+// A LostError says that the command ran, and that it is not known how it ended.
+type LostError struct{ Err error }
+
+func (e *LostError) Error() string { return "confine: after the command: " + e.Err.Error() }
+
+// Unwrap returns the underlying error.
+func (e *LostError) Unwrap() error { return e.Err }
+
 // System is what commands see of a machine if nobody says otherwise.
 func System() []string {
 	return []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64"}

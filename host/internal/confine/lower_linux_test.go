@@ -296,7 +296,7 @@ func TestLowerLifecycle(t *testing.T) {
 		}
 		noneMarked(t, s)
 	})
-	for victim, want := range map[string]string{"supervisor": "confine: the command's supervisor was ended, and the command with it", "supervisor, kindly": "<nil>"} {
+	for victim, want := range map[string]string{"supervisor": "confine: after the command: its supervisor was ended, and the command with it", "supervisor, kindly": "<nil>"} {
 		t.Run(victim+" killed", func(t *testing.T) {
 			s := newScene(t)
 			spec := s.lower()

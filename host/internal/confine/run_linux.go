@@ -42,7 +42,8 @@ const user = 1000
 // as it writes it and never at the same time, to the limit of output.
 //
 // It returns a [*MissingError] or a [*StartError] where there is a reason for the
-// command not to have run that a caller can act on, and no result with any error.
+// command not to have run that a caller can act on, a [*LostError] where it did run
+// and nothing more can be said, and no result with any error.
 // A command that fails, is stopped at a limit or with ctx, is a result; where
 // that came before it ran it is an error, [context.Cause] of what ended it.
 //
@@ -87,11 +88,11 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	err = c.cmd.Wait()
 	seen := w.end()
 	status, used, lost := c.ended()
-	if lost != nil {
-		return nil, lost
+	if lost == nil {
+		lost = c.survivors()
 	}
-	if err := c.survivors(); err != nil {
-		return nil, err
+	if lost != nil {
+		return nil, &LostError{lost}
 	}
 	var exit *exec.ExitError
 	var why stopped
@@ -100,7 +101,7 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 	case ctx.Err() != nil:
 		why = StoppedCancelled
 	case err != nil && !errors.As(err, &exit):
-		return nil, fmt.Errorf("confine: %w", err)
+		return nil, &LostError{err}
 	}
 	r := &Result{Status: status.ExitStatus(), Stopped: string(why), Report: *report, Usage: seen}
 	if status.Signaled() {
@@ -312,7 +313,7 @@ func (c *child) ended() (syscall.WaitStatus, time.Duration, error) {
 	}
 	last := <-c.last
 	if last == nil {
-		return 0, 0, errors.New("confine: the command's supervisor was ended, and the command with it")
+		return 0, 0, errors.New("its supervisor was ended, and the command with it")
 	}
 	return last.Status, last.CPU, nil
 }
@@ -458,10 +459,7 @@ func (c *child) survivors() error {
 	if err == nil && left > 0 {
 		err = fmt.Errorf("%d processes are left", left)
 	}
-	if err != nil {
-		return fmt.Errorf("confine: after the command: %w", err)
-	}
-	return nil
+	return err
 }
 
 func (c *child) close() {

@@ -56,7 +56,8 @@ func (x *execution) close() {
 }
 
 // run runs the command and answers. From exec.start on, exec.end is recorded
-// whatever happens.
+// whatever happens, but where nobody can say how the command ended: then the turn
+// ends without it.
 func (x *execution) run() (Ended, *ExecError) {
 	g := x.g
 	before := g.survey()
@@ -70,6 +71,10 @@ func (x *execution) run() (Ended, *ExecError) {
 	}()
 	g.commands++
 	result, took, err := x.confined()
+	if lost := (*confine.LostError)(nil); errors.As(err, &lost) {
+		recorded = true
+		hostFailure("run "+brief(x.argv[0]), err)
+	}
 	x.ended(end, result, took, err)
 	recorded = true // where it cannot be, nothing can
 	of := g.appendFinal(end).Seq
