@@ -112,7 +112,7 @@ func (x *execution) reply(r *confine.Result) (Ended, *ExecError) {
 	case confine.StoppedMemory:
 		return reached(abi.CodeLimit, "used more memory", archive.Size(limits.Memory))
 	case confine.StoppedFiles:
-		return reached(abi.CodeLimit, "left more files", limits.Files)
+		return reached(abi.CodeLimit, "left more files", fmt.Sprintf("%d, or a folder that nobody can look into", limits.Files))
 	case confine.StoppedBytes:
 		return reached(abi.CodeLimit, "left more bytes", archive.Size(limits.Bytes))
 	}

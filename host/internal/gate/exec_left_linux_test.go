@@ -54,7 +54,7 @@ os.chmod("/tmp", 0)
 	y.make("out/mine", "guest's")
 	y.make("tmp/gone", "g")
 	y.make("tmp/stays", "s")
-	const want = `0 staged b published guest's
+	want := `0 staged b published guest's
 write what it reads Read-only file system
 write what is published Read-only file system
 link in /out Permission denied
@@ -62,6 +62,9 @@ pipe Operation not permitted
 link from /tmp to /out Invalid cross-device link
 move from /tmp to /out Invalid cross-device link
 set-uid Operation not permitted`
+	if os.Getuid() != 0 { // what cannot be looked into could hide anything
+		want = "limit: the command left more files than its limit of 1999, or a folder that nobody can look into"
+	}
 	if got := y.does("python3", "pkg:left.py"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
