@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -209,3 +210,19 @@ func (s *scene) host(t *testing.T, spec Spec) (io.Reader, *exec.Cmd) {
 type writer func()
 
 func (w writer) Write(p []byte) (int, error) { w(); return len(p), nil }
+
+// A reader that fails does not make a command one that never ran.
+func TestLost(t *testing.T) {
+	s := newScene(t)
+	s.spec.Program, s.spec.Argv = "/bin/sh", []string{"sh", "-c", "echo x; exit 0"}
+	closed, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	result, err := Run(context.Background(), s.spec, nil, closed, io.Discard)
+	var lost *LostError
+	if !errors.As(err, &lost) || !errors.Is(err, os.ErrClosed) || result != nil {
+		t.Errorf("got %+v, %v", result, err)
+	}
+}
