@@ -47,9 +47,9 @@ type hierarchy struct {
 }
 
 // hierarchies finds where groups of each controller could be made: "" is the key
-// of version 2's.
+// of version 2's. They are this thread's: others may be in a command's just now.
 func hierarchies() (map[string]hierarchy, error) {
-	own, err := os.ReadFile("/proc/self/cgroup")
+	own, err := os.ReadFile("/proc/thread-self/cgroup")
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,8 @@ func newGroup(l Limits) *group {
 // startIn calls start, which starts a process, on a thread that is in the groups,
 // and reports whether it was: then the process is in them from its beginning. Of
 // version 1 a thread may go into a group by itself and come back, for which the
-// kernel waits for nothing. The thread must be locked.
+// kernel waits for nothing. The thread must be locked. The first of a process does
+// not go: with it memory of the whole process would be the group's.
 func (g *group) startIn(start func() error) (entered bool, err error) {
 	move := func(dirs []string) error {
 		for _, dir := range dirs {
@@ -138,7 +139,7 @@ func (g *group) startIn(start func() error) (entered bool, err error) {
 		outside = append(outside, filepath.Dir(dir))
 	}
 	// It must be able to come back: it is where it is told to go first.
-	if g.v2 || move(outside) != nil {
+	if g.v2 || unix.Gettid() == unix.Getpid() || move(outside) != nil {
 		return false, start()
 	}
 	inside := move(g.dirs)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -65,10 +64,14 @@ func Run(ctx context.Context, s Spec, stdin io.Reader, stdout, stderr io.Writer)
 			return nil, err
 		}
 	}
-	// Host dies, tree dies: but the tie is to the thread that started it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
+	var r *Result
+	onThread(func() { r, err = s.run(ctx, stdin, stdout, stderr) })
+	return r, err
+}
 
+// run is Run of a spec that was checked, on a thread of its own: host dies, tree
+// dies, but the tie is to the thread that started it.
+func (s Spec) run(ctx context.Context, stdin io.Reader, stdout, stderr io.Writer) (*Result, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	ctx, cancel := context.WithTimeoutCause(ctx, s.Limits.Time, stopped(StoppedTime))
@@ -170,21 +173,6 @@ func (s *Spec) hides() error {
 	return nil
 }
 
-// childEnv is the environment of children. What becomes the command has its own.
-func childEnv() []string { return []string{envChild + "=1", "GOMAXPROCS=1", "GOGC=off"} }
-
-// attributesFor starts a child in new namespaces, tied to this thread's life, in a
-// session without a terminal.
-func attributesFor(flags uintptr) *syscall.SysProcAttr {
-	a := &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Cloneflags: flags}
-	if flags&unix.CLONE_NEWUSER != 0 {
-		a.UidMappings = []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getuid(), Size: 1}}
-		a.GidMappings = []syscall.SysProcIDMap{{ContainerID: user, HostID: os.Getgid(), Size: 1}}
-		a.AmbientCaps = []uintptr{unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP, unix.CAP_SYS_RESOURCE}
-	}
-	return a
-}
-
 // A child is the process that becomes the command, or its supervisor.
 type child struct {
 	cmd    *exec.Cmd
@@ -214,7 +202,10 @@ func startChild(ctx context.Context, s *Spec, stdin io.Reader, stdout, stderr io
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, stderr
 	// All that write to its pipes are dead with it; this is for a pipe's other end.
 	cmd.WaitDelay = 5 * time.Second
-	cmd.SysProcAttr = attributesFor(everyNamespace)
+	// Until it executes itself it has this process's memory, which can be much, and not
+	// a copy: so that its user cannot be mapped before.
+	cmd.SysProcAttr = attributesFor(everyNamespace | unix.CLONE_VM | unix.CLONE_VFORK)
+	cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = nil, nil
 	defer func() {
 		for _, f := range cmd.ExtraFiles {
 			f.Close()
@@ -260,7 +251,11 @@ func startChild(ctx context.Context, s *Spec, stdin io.Reader, stdout, stderr io
 		}
 		cmd.Cancel = c.life.Close
 	}
-	if c.entered, err = start(cmd.Start); err != nil {
+	c.entered, err = start(cmd.Start)
+	if err == nil && s.Tier == Full {
+		err = mapUser(cmd.Process.Pid)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
