@@ -19,7 +19,9 @@ func ptr[T any](v T) *T { return &v }
 
 func everyFence(tier string) Fence {
 	return Fence{
-		tier, "6.1.0", 1, []string{"user", "pid"}, 2, 3, 4, 5, "cgroup v2", "polled",
+		tier, "6.1.0", 1,
+		[]string{"user", "pid"},
+		2, 3, 4, 5, "cgroup v2", "polled",
 		CommandLimits{1, 2, 3, 4, 5, 6, 7, 8, 9},
 	}
 }

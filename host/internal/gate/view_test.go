@@ -127,12 +127,16 @@ func TestViewBinds(t *testing.T) {
 		{"what is forbidden", reading("docs/** | docs/sub/c.md", tree), nil, "docs/a.md docs/b.txt docs/sub/deep/", "docs/a.md docs/b.txt docs/sub/deep/d"},
 		{"what is forbidden and not there", reading("** | docs/sub/deep/*.key src/**/n", tree), nil, "a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d empty/ src/x.go src/y/z.go", "a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d src/x.go src/y/z.go"},
 		{"a forbidden folder", reading("** | docs/**", tree), nil, "a.txt empty/ src/", "a.txt src/x.go src/y/z.go"},
-		{"what is withheld", setup{
-			grants: capability.Grants{Read: []string{"**"}}, withhold: capability.SecretNames(),
-			files: with(map[string]string{".git/config": "s", ".git/HEAD": "h", ".git/objects/aa/b": "o", ".git/refs/heads/": "", "src/y/.env": "s", "docs/.ssh/id": "s"}),
-		}, nil,
+		{
+			"what is withheld",
+			setup{
+				grants: capability.Grants{Read: []string{"**"}}, withhold: capability.SecretNames(),
+				files: with(map[string]string{".git/config": "s", ".git/HEAD": "h", ".git/objects/aa/b": "o", ".git/refs/heads/": "", "src/y/.env": "s", "docs/.ssh/id": "s"}),
+			},
+			nil,
 			".git/HEAD .git/objects/ .git/refs/ a.txt docs/a.md docs/b.txt docs/sub/ empty/ src/x.go src/y/z.go",
-			".git/HEAD .git/objects/aa/b a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d src/x.go src/y/z.go"},
+			".git/HEAD .git/objects/aa/b a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d src/x.go src/y/z.go",
+		},
 		{"the names of the host", reading("**", with(map[string]string{
 			"tmp/a": "s", "out/a": "s", ".agenthost/a": "s", "output/other/a": "s", "planes/ho1/sessions/" + sid + "/a": "s", "planes/x": "x", "control/a": "c",
 		})), nil, "a.txt control/ docs/ empty/ planes/x src/", "a.txt control/a docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d planes/x src/x.go src/y/z.go"},
@@ -146,10 +150,18 @@ func TestViewBinds(t *testing.T) {
 			}
 		}, "a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/ empty/less/ src/x.go src/y/z.go", "a.txt docs/a.md docs/b.txt docs/sub/c.md docs/sub/deep/d src/x.go src/y/z.go"},
 		{"more than one link, where nothing is forbidden", reading("src/**", tree), func(w *world) { w.hardlink("a.txt", "src/y/two") }, "src/", "src/x.go src/y/two src/y/z.go"},
-		{"what is published", setup{grants: capability.Grants{Read: []string{"docs/*.md"}}, files: tree, published: map[string]string{"r": "r", "d/e": "e", "none/": ""}}, nil,
-			"docs/a.md output/SID/", "docs/a.md output/SID/d/e output/SID/r"},
-		{"what is published and forbidden", setup{grants: capability.Grants{Forbidden: []string{"out/d/*.key"}}, published: map[string]string{"r": "r", "d/e": "e", "d/e.key": "s", "f/g": "g"}}, nil,
-			"output/SID/d/e output/SID/f/ output/SID/r", "output/SID/d/e output/SID/f/g output/SID/r"},
+		{
+			"what is published",
+			setup{grants: capability.Grants{Read: []string{"docs/*.md"}}, files: tree, published: map[string]string{"r": "r", "d/e": "e", "none/": ""}},
+			nil,
+			"docs/a.md output/SID/", "docs/a.md output/SID/d/e output/SID/r",
+		},
+		{
+			"what is published and forbidden",
+			setup{grants: capability.Grants{Forbidden: []string{"out/d/*.key"}}, published: map[string]string{"r": "r", "d/e": "e", "d/e.key": "s", "f/g": "g"}},
+			nil,
+			"output/SID/d/e output/SID/f/ output/SID/r", "output/SID/d/e output/SID/f/g output/SID/r",
+		},
 		{"strict", setup{
 			grants: capability.Grants{Read: []string{"**"}, Write: []string{"docs/**"}}, strict: true, files: tree, inputs: []string{"docs/sub/**", "a.txt"}, outputs: []string{"docs/**"}, published: map[string]string{"r": "r"},
 		}, func(w *world) { w.make("docs/new", "n") }, "+docs/new a.txt docs/sub/c.md docs/sub/deep/d output/SID/", "a.txt docs/new docs/sub/c.md docs/sub/deep/d output/SID/r"},
@@ -239,8 +251,10 @@ func TestViewRefused(t *testing.T) {
 		code string
 		want string
 	}{
-		{"a second link", reading("docs/** | no", map[string]string{"docs/a": "a", "no": "SECRET"}), func(w *world) { w.hardlink("no", "docs/two") }, abi.CodeFailed,
-			`"docs/two" has more than one link, and something is forbidden, which the command could reach by it; copy the file, so that only this name leads to it, or grant less`},
+		{
+			"a second link", reading("docs/** | no", map[string]string{"docs/a": "a", "no": "SECRET"}), func(w *world) { w.hardlink("no", "docs/two") }, abi.CodeFailed,
+			`"docs/two" has more than one link, and something is forbidden, which the command could reach by it; copy the file, so that only this name leads to it, or grant less`,
+		},
 		{"a second link of what is published", setup{grants: capability.Grants{Forbidden: []string{"no"}}, files: map[string]string{"no": "SECRET"}, published: map[string]string{"a": "a"}}, func(w *world) {
 			if err := os.Link(w.at("no"), filepath.Join(w.cfg.Commands.Places.Published, "two")); err != nil {
 				w.t.Fatal(err)
@@ -248,11 +262,19 @@ func TestViewRefused(t *testing.T) {
 		}, abi.CodeFailed, `"output/` + sid + `/two" has more than one link, and something is forbidden, which the command could reach by it; copy the file, so that only this name leads to it, or grant less`},
 		{"a second link that is not granted", reading("docs/a | no", map[string]string{"docs/a": "a", "no": "SECRET"}), func(w *world) { w.hardlink("no", "docs/two") }, "", ""},
 		{"as many as can be", setup{grants: capability.Grants{Read: []string{"a/b/*", "c/*", "d/*"}}, files: flat, tune: big}, nil, "", ""},
-		{"one more", setup{grants: capability.Grants{Read: []string{"a/b/*", "c/*", "d/*", "e/**"}}, files: flat, tune: big}, nil, abi.CodeLimit,
-			`the command would be given 4097 files and folders one by one, and no more than 4096 can be; most of them in "a/b" (3000), "c" (1000), "d" (96); grant fewer files, or folders whole, as in src/**: a folder is whole if nothing in it is withheld, staged or a link, and no forbidden pattern could match in it`},
+		{
+			"one more",
+			setup{grants: capability.Grants{Read: []string{"a/b/*", "c/*", "d/*", "e/**"}}, files: flat, tune: big},
+			nil, abi.CodeLimit,
+			`the command would be given 4097 files and folders one by one, and no more than 4096 can be; most of them in "a/b" (3000), "c" (1000), "d" (96); grant fewer files, or folders whole, as in src/**: a folder is whole if nothing in it is withheld, staged or a link, and no forbidden pattern could match in it`,
+		},
 		{"what would be too many one by one", setup{grants: capability.Grants{Read: []string{"**"}}, files: flat, tune: big}, nil, "", ""},
-		{"a folder of too many names", setup{grants: capability.Grants{Read: []string{"d/**"}}, files: flat, tune: func(c *Config) { c.Ceiling.ListNames = 95 }}, nil, abi.CodeLimit,
-			`the command would see a folder of more than 95 names: "d"; grant less of it`},
+		{
+			"a folder of too many names",
+			setup{grants: capability.Grants{Read: []string{"d/**"}}, files: flat, tune: func(c *Config) { c.Ceiling.ListNames = 95 }},
+			nil, abi.CodeLimit,
+			`the command would see a folder of more than 95 names: "d"; grant less of it`,
+		},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			c.s.memory = true
