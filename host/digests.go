@@ -1,7 +1,9 @@
 package host
 
 import (
+	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -34,8 +36,11 @@ func (r *Runner) seenDigests() (*gate.Digests, error) {
 		return nil, err
 	}
 	r.digests = gate.NewDigests(time.Now)
-	if data, err := cache.ReadEntry(filepath.Join(dir, digestsPart, digestsFile)); err == nil {
-		r.digests.Decode(data)
+	data, err := cache.ReadEntry(filepath.Join(dir, digestsPart, digestsFile))
+	if boot, known := bootID(); err == nil && known {
+		if data, now := bytes.CutPrefix(data, boot); now {
+			r.digests.Decode(data)
+		}
 	}
 	return r.digests, nil
 }
@@ -47,9 +52,24 @@ func (r *Runner) keepDigests() {
 	if r.digests == nil || !r.digests.Changed() {
 		return
 	}
-	if dir, err := r.cfg.cacheDir(); err == nil {
-		_ = cache.Store(filepath.Join(dir, digestsPart, digestsFile), r.digests.Encode)
+	dir, err := r.cfg.cacheDir()
+	boot, known := bootID()
+	if err != nil || !known {
+		return
 	}
+	_ = cache.Store(filepath.Join(dir, digestsPart, digestsFile), func(w io.Writer) error {
+		if _, err := w.Write(boot); err != nil {
+			return err
+		}
+		return r.digests.Encode(w)
+	})
+}
+
+// bootID is a line that this machine has not had before it was started: what is kept
+// holds for as long, since the numbers of files and mounts do.
+func bootID() (line []byte, known bool) {
+	line, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return line, err == nil && len(line) > 0
 }
 
 // cleanDigests removes what was kept, if it was last changed before, and returns

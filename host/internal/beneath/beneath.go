@@ -223,3 +223,9 @@ func KindOf(m fs.FileMode) string {
 	}
 	return "a device"
 }
+
+// Unique reports whether a mount, as [Dir.Mount] and [Dir.MountEach] name it, can be
+// told from all that the machine has had since it was started: on Linux from 6.8 on,
+// where such numbers begin above all that are used again (statx(2),
+// STATX_MNT_ID_UNIQUE).
+func Unique(mount uint64) bool { return mount >= 1<<31 }

@@ -110,7 +110,7 @@ func chmodHeld(fd int, name string, mode uint32) error {
 }
 
 // Mount tells mounts apart: a file can be renamed between two names of one
-// mount, and never between two. The number means nothing else.
+// mount, and never between two. The number means nothing else; see [Unique].
 func (d *Dir) Mount(name string) (mount uint64, err error) {
 	err = d.at(name, func(fd int, base string) error {
 		mount, err = mountOf(fd, base)

@@ -109,15 +109,19 @@ func list(fd, max int) ([]Entry, error) {
 	}
 }
 
+// mountID asks for the id of a mount: from Linux 6.8 on one that no other mount has
+// had since the machine was started.
+const mountID = unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE
+
 // mountOf returns the id of the mount an entry is on, or before Linux 5.8 that of
 // its filesystem, which several mounts share.
 func mountOf(fd int, name string) (uint64, error) {
 	var st unix.Statx_t
-	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st)
+	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, mountID, &st)
 	if err != nil {
 		return 0, err
 	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
+	if st.Mask&mountID == 0 {
 		return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
 	}
 	return st.Mnt_id, nil
@@ -127,7 +131,7 @@ func mountOf(fd int, name string) (uint64, error) {
 // is on, as mountOf does.
 func statMount(fd int, name string) (Info, uint64, error) {
 	var st unix.Statx_t
-	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st)
+	err := unix.Statx(fd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_BASIC_STATS|mountID, &st)
 	if err != nil {
 		return Info{}, 0, err
 	}
@@ -136,7 +140,7 @@ func statMount(fd int, name string) (Info, uint64, error) {
 		Dev: unix.Mkdev(st.Dev_major, st.Dev_minor), Ino: st.Ino, UID: st.Uid,
 		Mtime: time.Unix(st.Mtime.Sec, int64(st.Mtime.Nsec)), Ctime: time.Unix(st.Ctime.Sec, int64(st.Ctime.Nsec)),
 	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
+	if st.Mask&mountID == 0 {
 		return info, info.Dev, nil
 	}
 	return info, st.Mnt_id, nil

@@ -127,7 +127,7 @@ func (g *Gate) adopt(before survey, of uint64) {
 			}
 			a.all, a.now[l.name.ledger] = append(a.all, l), l
 			if area == tmp && l.info.Mode.IsRegular() {
-				a.names[fileID{l.info.Dev, l.info.Ino}]++
+				a.names[fileID{dev: l.info.Dev, ino: l.info.Ino}]++
 			}
 		}
 	}
@@ -223,7 +223,7 @@ func (a *adoption) base(l left) *ledger.Hash {
 func (a *adoption) odd(l left) string {
 	n, names := l.name, uint64(1)
 	if n.area == tmp {
-		names = a.names[fileID{l.info.Dev, l.info.Ino}]
+		names = a.names[fileID{dev: l.info.Dev, ino: l.info.Ino}]
 	}
 	switch {
 	case !utf8.ValidString(n.ledger):

@@ -46,8 +46,9 @@ type Digests struct {
 	learned    bool               // something new was put in since it was last kept
 }
 
-// fileID tells files apart that exist.
-type fileID struct{ dev, ino uint64 }
+// fileID tells files apart that exist. The mount is one of them: of another image on
+// the same device the rest can be the same.
+type fileID struct{ mount, dev, ino uint64 }
 
 // content is what a file held when it was as it says.
 type content struct {
@@ -63,8 +64,8 @@ func NewDigests(now func() time.Time) *Digests {
 }
 
 // find returns the digest of a file that is as info says.
-func (d *Digests) find(info beneath.Info) (ledger.Hash, bool) {
-	id := fileID{info.Dev, info.Ino}
+func (d *Digests) find(info beneath.Info, mount uint64) (ledger.Hash, bool) {
+	id := fileID{mount, info.Dev, info.Ino}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, young := d.young[id]
@@ -82,14 +83,14 @@ func (d *Digests) find(info beneath.Info) (ledger.Hash, bool) {
 }
 
 // keep remembers a digest that was taken from the time begun on.
-func (d *Digests) keep(info beneath.Info, sum ledger.Hash, begun time.Time) {
+func (d *Digests) keep(info beneath.Info, mount uint64, sum ledger.Hash, begun time.Time) {
 	if begun.Sub(info.Ctime) < settled || begun.Sub(info.Mtime) < settled {
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.learned = true
-	d.put(fileID{info.Dev, info.Ino}, content{info.Size, info.Mtime.UnixNano(), info.Ctime.UnixNano(), sum})
+	d.put(fileID{mount, info.Dev, info.Ino}, content{info.Size, info.Mtime.UnixNano(), info.Ctime.UnixNano(), sum})
 }
 
 func (d *Digests) put(id fileID, c content) {
@@ -104,8 +105,11 @@ type subject struct {
 	dir  *beneath.Dir
 	rel  string
 	info beneath.Info // as it was examined
-	sum  ledger.Hash
-	err  error // why there is none: errMoved, one of the system, or the context's
+
+	mount uint64 // it is on, as [beneath.Dir.Mount] says; 0: nobody asked
+
+	sum ledger.Hash
+	err error // why there is none: errMoved, one of the system, or the context's
 }
 
 // take finds or takes the digests of files. Each has a sum or an err when it
@@ -114,7 +118,7 @@ func (d *Digests) take(ctx context.Context, files []*subject) {
 	var unknown []*subject
 	for _, s := range files {
 		var known bool
-		if s.sum, known = d.find(s.info); !known {
+		if s.sum, known = d.find(s.info, s.mount); !known {
 			unknown = append(unknown, s)
 		}
 	}
@@ -127,7 +131,7 @@ func (d *Digests) take(ctx context.Context, files []*subject) {
 				s := unknown[i]
 				begun := d.now()
 				if s.err = w.take(s); s.err == nil {
-					d.keep(s.info, s.sum, begun)
+					d.keep(s.info, s.mount, s.sum, begun)
 				}
 			}
 		})

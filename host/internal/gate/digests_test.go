@@ -41,13 +41,16 @@ func (s *shelf) put(name, content string) {
 	}
 }
 
+// oneMount is a mount that can be told from all others.
+const oneMount = 1<<40 + 7
+
 func (s *shelf) subject(name string) *subject {
 	s.t.Helper()
 	info, err := s.d.Stat(name)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return &subject{dir: s.d, rel: name, info: info}
+	return &subject{dir: s.d, rel: name, info: info, mount: oneMount}
 }
 
 func TestDigests(t *testing.T) {
@@ -64,7 +67,7 @@ func TestDigests(t *testing.T) {
 		}
 		return x
 	}
-	known := func(name string) bool { _, ok := d.find(s.subject(name).info); return ok }
+	known := func(name string) bool { _, ok := d.find(s.subject(name).info, oneMount); return ok }
 	for name, content := range map[string]string{"a": "aaa", "b": ""} {
 		if got := take(name).sum; got != sumOf(content) {
 			t.Errorf("%s: got %s", name, got)
@@ -97,11 +100,11 @@ func TestDigests(t *testing.T) {
 		"time of the inode": func(i *beneath.Info) { i.Ctime = i.Ctime.Add(-1) },
 	} {
 		info := s.subject("a").info
-		if change(&info); func() bool { _, ok := d.find(info); return ok }() {
+		if change(&info); func() bool { _, ok := d.find(info, oneMount); return ok }() {
 			t.Errorf("another %s, and the digest is known", what)
 		}
 	}
-	if _, ok := d.find(beneath.Info{Mtime: time.Unix(0, 0), Ctime: time.Unix(0, 0)}); ok {
+	if _, ok := d.find(beneath.Info{Mtime: time.Unix(0, 0), Ctime: time.Unix(0, 0)}, 0); ok {
 		t.Error("an empty file of 1970 is known, which nobody asked for")
 	}
 }
@@ -140,15 +143,15 @@ func TestDigestsBounded(t *testing.T) {
 		return beneath.Info{Ino: uint64(i), Mtime: time.Unix(1, 0), Ctime: time.Unix(1, 0)}
 	}
 	for i := range 100 {
-		d.keep(at(i), ledger.Hash{byte(i)}, time.Now())
-		if sum, ok := d.find(at(3)); i >= 3 && (!ok || sum != ledger.Hash{3}) {
+		d.keep(at(i), 0, ledger.Hash{byte(i)}, time.Now())
+		if sum, ok := d.find(at(3), 0); i >= 3 && (!ok || sum != ledger.Hash{3}) {
 			t.Fatalf("after %d files one that is asked for all the time is forgotten", i)
 		}
 		if n := len(d.young) + len(d.old); n > 20 {
 			t.Fatalf("%d digests are kept", n)
 		}
 	}
-	if _, ok := d.find(at(50)); ok {
+	if _, ok := d.find(at(50), 0); ok {
 		t.Error("one that nobody asked for is not forgotten")
 	}
 }

@@ -135,7 +135,7 @@ func (e *expanding) folder(n name, top *beneath.Dir, as *beneath.Info) *shown {
 	sub.Close() // the folders beneath are opened by their names: deep trees do not take a descriptor each
 	for i, child := range children {
 		f.mixed = f.mixed || mounts[i] != f.mount
-		e.entry(f, child, infos[i])
+		e.entry(f, child, infos[i], mounts[i])
 	}
 	return f
 }
@@ -160,7 +160,7 @@ func (e *expanding) shows(n name, kind fs.FileMode) bool {
 }
 
 // entry adds what a name in a folder is, if it is served.
-func (e *expanding) entry(f *shown, n name, info beneath.Info) {
+func (e *expanding) entry(f *shown, n name, info beneath.Info, mount uint64) {
 	switch {
 	case e.err != nil:
 	case info.Mode.IsDir():
@@ -177,7 +177,7 @@ func (e *expanding) entry(f *shown, n name, info beneath.Info) {
 	case len(e.files) == maxViewed:
 		e.fail(abi.CodeLimit, "the command would see more than "+strconv.Itoa(maxViewed)+" files; grant less")
 	default:
-		file := &shownFile{subject: subject{dir: f.dir, rel: n.rel, info: info}, name: n, in: f}
+		file := &shownFile{subject: subject{dir: f.dir, rel: n.rel, info: info, mount: mount}, name: n, in: f}
 		f.files = append(f.files, file)
 		e.files = append(e.files, file)
 	}

@@ -6,16 +6,18 @@ import (
 	"encoding/binary"
 	"io"
 
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/ledger"
 )
 
 const (
 	// keptHeader begins the form in which digests are kept. It is followed by the
-	// SHA-256 of the rest, which is records: device, inode, size, time of content and
-	// of the inode in nanoseconds, each of 8 bytes, the lowest first, and the digest.
+	// SHA-256 of the rest, which is records: mount, device, inode, size, time of content
+	// and of the inode in nanoseconds, each of 8 bytes, the lowest first, and the digest.
 	keptHeader = "agenthost digests 1\n"
 
-	keptRecord = 5*8 + sha256.Size
+	keptNumbers = 6
+	keptRecord  = keptNumbers*8 + sha256.Size
 )
 
 // Changed reports whether there is more to keep than what was decoded or encoded
@@ -26,7 +28,9 @@ func (d *Digests) Changed() bool {
 	return d.learned
 }
 
-// Encode writes what is remembered, for Decode.
+// Encode writes what is remembered, for Decode: of files on mounts that can be told
+// from all others that the machine has had since it was started, which is as long as
+// it may be decoded.
 func (d *Digests) Encode(w io.Writer) error {
 	d.mu.Lock()
 	records := make([]byte, 0, (len(d.young)+len(d.old))*keptRecord)
@@ -50,7 +54,10 @@ func (d *Digests) Encode(w io.Writer) error {
 }
 
 func appendKept(b []byte, id fileID, c content) []byte {
-	for _, n := range [5]uint64{id.dev, id.ino, uint64(c.size), uint64(c.mtime), uint64(c.ctime)} { //nolint:gosec // as it is read back
+	if !beneath.Unique(id.mount) {
+		return b
+	}
+	for _, n := range [keptNumbers]uint64{id.mount, id.dev, id.ino, uint64(c.size), uint64(c.mtime), uint64(c.ctime)} { //nolint:gosec // as it is read back
 		b = binary.LittleEndian.AppendUint64(b, n)
 	}
 	return append(b, c.sum[:]...)
@@ -71,7 +78,7 @@ func (d *Digests) Decode(data []byte) bool {
 	old := make(map[fileID]content, n)
 	for ; n > 0; n-- {
 		at := func(i int) uint64 { return binary.LittleEndian.Uint64(records[8*i:]) }
-		old[fileID{at(0), at(1)}] = content{int64(at(2)), int64(at(3)), int64(at(4)), ledger.Hash(records[40:keptRecord])} //nolint:gosec // as it was written
+		old[fileID{at(0), at(1), at(2)}] = content{int64(at(3)), int64(at(4)), int64(at(5)), ledger.Hash(records[keptNumbers*8 : keptRecord])} //nolint:gosec // as it was written
 		records = records[keptRecord:]
 	}
 	d.mu.Lock()

@@ -37,7 +37,7 @@ func TestDigestsKept(t *testing.T) {
 		t.Error("what was kept cannot be read")
 	}
 	for name, want := range map[string]string{"a": "aaa", "b": "", "c": "?"} {
-		sum, known := second.find(s.subject(name).info)
+		sum, known := second.find(s.subject(name).info, oneMount)
 		if known != (want != "?") || known && sum != sumOf(want) {
 			t.Errorf("%s: known %v, %s", name, known, sum)
 		}
@@ -46,13 +46,40 @@ func TestDigestsKept(t *testing.T) {
 		t.Error("what is only asked for is to be kept")
 	}
 	s.put("a", "AAA")
-	if _, known := second.find(s.subject("a").info); known {
+	if _, known := second.find(s.subject("a").info, oneMount); known {
 		t.Error("a file that was changed is known")
 	}
 	var again bytes.Buffer
 	must(t, second.Encode(&again))
 	if again.Len() != kept.Len() {
 		t.Errorf("%d bytes are kept, want %d", again.Len(), kept.Len())
+	}
+}
+
+// TestDigestsOfMounts: an image mounted in the place of another has the same numbers
+// and times, and is another; and numbers that are used again are not kept.
+func TestDigestsOfMounts(t *testing.T) {
+	s := newShelf(t, map[string]string{"a": "aaa"})
+	const again = 1<<31 - 1
+	here, elsewhere := s.subject("a"), s.subject("a")
+	elsewhere.mount = again
+	d := NewDigests(later)
+	d.take(context.Background(), []*subject{here, elsewhere})
+	for _, mount := range []uint64{0, again - 1, oneMount + 1} {
+		if _, known := d.find(here.info, mount); known {
+			t.Errorf("it is known on mount %d", mount)
+		}
+	}
+	var kept bytes.Buffer
+	must(t, d.Encode(&kept))
+	next := NewDigests(later)
+	if !next.Decode(kept.Bytes()) {
+		t.Fatal("what was kept cannot be read")
+	}
+	for mount, want := range map[uint64]bool{oneMount: true, oneMount + 1: false, again: false} {
+		if _, known := next.find(here.info, mount); known != want {
+			t.Errorf("on mount %d it is known: %v, want %v", mount, known, want)
+		}
 	}
 }
 
@@ -102,7 +129,7 @@ func TestDigestsKeptBounded(t *testing.T) {
 		}
 		for i := range 15 {
 			info := beneath.Info{Ino: uint64(100*round + i), Mtime: time.Unix(1, 0), Ctime: time.Unix(1, 0)}
-			d.keep(info, ledger.Hash{byte(i)}, later())
+			d.keep(info, oneMount, ledger.Hash{byte(i)}, later())
 		}
 		kept.Reset()
 		must(t, d.Encode(&kept))

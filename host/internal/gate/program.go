@@ -198,6 +198,9 @@ func (x *execution) system(name string) (*systemFile, *ExecError) {
 		hostFailure("read "+real, err)
 	}
 	s := &subject{dir: top, rel: strings.TrimPrefix(real, "/"), info: info}
+	if s.mount, err = top.Mount(s.rel); err != nil {
+		hostFailure("examine "+real, err)
+	}
 	x.g.cfg.Commands.Digests.take(x.g.ctx, []*subject{s})
 	x.g.checkContext()
 	if s.err != nil {
