@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,4 +186,25 @@ func TestDigestsConcurrent(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestViewHashesOnce counts what is hashed for the views of a turn's commands: each
+// file once, and again only the one that changed.
+func TestViewHashesOnce(t *testing.T) {
+	w := commanding(t, repository(1000))
+	var hashed atomic.Int64
+	w.cfg.Commands.Digests = NewDigests(func() time.Time { hashed.Add(1); return time.Now().Add(time.Hour) })
+	files := w.view().files
+	if got := hashed.Load(); files < 1000 || got != files {
+		t.Errorf("%d files were hashed for the first command, which sees %d", got, files)
+	}
+	if w.view(); hashed.Load() != files {
+		t.Errorf("%d files were hashed for the second command", hashed.Load()-files)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "README"), []byte("R"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if w.view(); hashed.Load() != files+1 {
+		t.Errorf("%d files were hashed after one was changed", hashed.Load()-files)
+	}
 }
