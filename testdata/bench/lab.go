@@ -98,7 +98,8 @@ func (l *lab) buildGuest(name string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// newRunner makes one that knows nothing but what is compiled.
+// newRunner makes one that knows nothing but what is compiled. It is not closed:
+// the next one would know the digests of what commands saw.
 func (l *lab) newRunner() (*host.Runner, error) {
 	return host.NewRunner(l.ctx, host.Config{CacheDir: filepath.Join(l.cache(), "agenthost")})
 }
