@@ -58,7 +58,7 @@ func confined(l *lab) ([]line, error) {
 		{1000, false, 3, 0.1},
 		{10, true, 10, 1},
 		{100, true, 10, 1},
-		{1000, true, 10, 1},
+		{1000, true, 10, 0},
 		{20_000, true, 2, 0},
 	} {
 		g, us, err := x.at(c.count, c.whole, c.each)
