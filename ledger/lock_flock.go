@@ -28,3 +28,11 @@ func lock(f file) error {
 		return nil
 	}
 }
+
+// release drops the lock and closes the file. Closing alone would not do: a child of
+// this process that was just started, and has not executed its program yet, holds a
+// copy of every descriptor, and with it the lock.
+func release(f file) error {
+	_ = syscall.Flock(int(f.Fd()), syscall.LOCK_UN) // what fails here closing does
+	return f.Close()
+}

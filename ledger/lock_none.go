@@ -15,3 +15,5 @@ const openFlags = 0
 func lock(f file) error {
 	return fmt.Errorf("%s: writing a ledger on %s: %w", f.Name(), runtime.GOOS, errors.ErrUnsupported)
 }
+
+func release(f file) error { return f.Close() }

@@ -128,7 +128,7 @@ func Create(path string, o Options) (*Log, error) {
 		}
 	}
 	if err != nil {
-		f.Close()
+		release(f)
 		return nil, errors.Join(fmt.Errorf("creating %s: %w", path, err), l.disk.remove(path))
 	}
 	return l, nil
@@ -153,7 +153,7 @@ func Open(path string, o Options) (*Log, error) {
 		err = l.load()
 	}
 	if err != nil {
-		f.Close()
+		release(f)
 		return nil, err
 	}
 	return l, nil
@@ -358,7 +358,7 @@ func (l *Log) Close() error {
 	if l.failed == nil {
 		err = l.sync()
 	}
-	if closed := l.f.Close(); err == nil {
+	if closed := release(l.f); err == nil {
 		err = closed
 	}
 	return err
