@@ -12,7 +12,7 @@ import (
 // executed its program yet, does not keep a ledger that was closed.
 func TestReleasedAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "l.jsonl")
-	l, err := Create(path, Options{})
+	l, err := Create(path, Options{Session: "SES-1"})
 	if err != nil {
 		t.Fatal(err)
 	}
