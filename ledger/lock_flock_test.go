@@ -25,7 +25,7 @@ func TestReleasedAtOnce(t *testing.T) {
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if l, err = Open(path, Options{}); err != nil {
+		if l, err = Open(path, Options{Session: "SES-1"}); err != nil {
 			t.Fatal(err)
 		}
 	}
