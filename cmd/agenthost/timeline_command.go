@@ -63,7 +63,10 @@ func outcome(b record.ExecEnd) string {
 	}
 	if u := b.Usage; u != nil {
 		words = append(words, fmt.Sprintf("%.3fs", time.Duration(u.WallNS).Seconds()),
-			fmt.Sprintf("processor %.3fs", time.Duration(u.CPUNS).Seconds()), "memory "+bytesText(u.Memory))
+			fmt.Sprintf("processor %.3fs", time.Duration(u.CPUNS).Seconds()))
+		if u.Memory > 0 { // it was over before anybody looked
+			words = append(words, "memory "+bytesText(u.Memory))
+		}
 	}
 	return strings.Join(words, ", ")
 }
