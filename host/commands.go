@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,9 +146,9 @@ func (r *run) fenced(report *confine.Report, err error) {
 	case err == nil:
 		r.result.Fence = Fence(report.Tier)
 	case errors.As(err, &missing):
-		r.result.NoFence = &NoFence{missing.Layer + ": " + missing.Reason, missing.Remedy}
+		r.result.NoFence = &NoFence{missing.Layer + ": " + inWords(missing.Reason), missing.Remedy}
 	default:
-		r.result.NoFence = &NoFence{Reason: err.Error()}
+		r.result.NoFence = &NoFence{Reason: strings.TrimPrefix(err.Error(), "confine: ")}
 	}
 }
 

@@ -64,10 +64,7 @@ func Examine(ctx context.Context, workspace, root string) (best Fence, checks []
 		case m.Name == "lower fence" && best == FenceNone:
 			best = FenceLandlock
 		}
-		c := Check{Name: m.Name, Works: m.Works, Detail: strings.TrimPrefix(m.Detail, "fork/exec /proc/self/exe: ")}
-		if c.Detail == syscall.ENOSPC.Error() {
-			c.Detail = "the most that there may be of them is reached" // see clone(2)
-		}
+		c := Check{Name: m.Name, Works: m.Works, Detail: inWords(m.Detail)}
 		if needless := m.Name == "lower fence" && best == FenceFull; !m.Works && m.Remedy != "" && !needless {
 			c.Remedies = strings.Split(m.Remedy, "; ")
 		}
@@ -75,6 +72,15 @@ func Examine(ctx context.Context, workspace, root string) (best Fence, checks []
 	}
 	return best, append(checks, examineGroups(), examineUser(),
 		examineFolder(CheckWorkspace, workspace), examineFolder(CheckRoot, root))
+}
+
+// inWords is why a mechanism does not work, for people.
+func inWords(reason string) string {
+	reason = strings.TrimPrefix(reason, "fork/exec /proc/self/exe: ")
+	if reason == syscall.ENOSPC.Error() {
+		return "the most that there may be of them is reached" // see clone(2)
+	}
+	return reason
 }
 
 // examineGroups says which control groups there are. None are needed: where one
