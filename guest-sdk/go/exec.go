@@ -139,7 +139,7 @@ func (c *Cmd) fail(code, message string) error {
 
 // name is the command in errors.
 func (c *Cmd) name() string {
-	if len(c.Args) == 0 {
+	if len(c.Args) == 0 || c.Args[0] == "" {
 		return ""
 	}
 	return path.Base(c.Args[0])
@@ -174,7 +174,7 @@ type execRequest struct {
 // request is c as the host is asked for it, or why it need not be.
 func (c *Cmd) request() (execRequest, error) {
 	switch {
-	case len(c.Args) == 0:
+	case c.name() == "":
 		return execRequest{}, c.fail(codeFailed, "no command")
 	case c.Timeout < 0:
 		return execRequest{}, c.fail(codeFailed, "Timeout is negative")

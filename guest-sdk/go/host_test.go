@@ -83,6 +83,7 @@ func TestCommandMistakes(t *testing.T) {
 		want string
 	}{
 		{&Cmd{}, "exec: no command"},
+		{&Cmd{Args: []string{"", "x"}}, "exec: no command"},
 		{Command("git", "\xff"), `exec "\xff": not UTF-8`},
 		{Command("/usr/bin/git", "a\x00b"), `exec git: "a\x00b" holds NUL`},
 		{&Cmd{Args: []string{"git"}, Dir: "\xfe"}, `exec "\xfe": not UTF-8`},
