@@ -8,8 +8,8 @@ import (
 
 // TestArgvRules holds what a rule permits beside what is known to slip past
 // rules elsewhere. The sources: sudoers(5) of sudo 1.9, sections Wildcards,
-// Negation and Security Notes; GTFOBins; issues of a coding agent, by number, about prefix
-// rules, by number; and those of denoland/deno about --allow-run, by number.
+// Negation and Security Notes; GTFOBins; issues about prefix rules, by number; and
+// those of denoland/deno about --allow-run, by number.
 // What is refused here is refused before anything is looked up or started.
 func TestArgvRules(t *testing.T) {
 	const (
