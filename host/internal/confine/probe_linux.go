@@ -65,15 +65,26 @@ func Probe(ctx context.Context) []Mechanism {
 	row("landlock", try(ctx, 0, "landlock"), version, landlockRemedy)
 	row("seccomp", try(ctx, 0, "seccomp"), "", seccompRemedy)
 	row("openat2", tryOpenat2(), "", "use Linux 5.6 or later; in a container, one whose own filter permits openat2(2)")
-	r, err := Canary(ctx, Full)
-	row("fence", err, "", "see the mechanisms that do not work")
-	_, lower := canaryIn(ctx, Landlock)
-	row("lower fence", lower, "", "see the mechanisms that do not work")
-	if err != nil {
+	var held *Report // of the best fence
+	for _, f := range []struct {
+		name string
+		tier Tier
+	}{{"fence", Full}, {"lower fence", Landlock}} {
+		r, err := canaryIn(ctx, f.tier)
+		remedy := "see the mechanisms that do not work"
+		if errors.Is(err, errNoForbidden) {
+			remedy = "set TMPDIR to a folder that this user can write to"
+		}
+		row(f.name, err, "", remedy)
+		if held == nil {
+			held = r
+		}
+	}
+	if held == nil {
 		return all
 	}
-	row("process limit", nil, r.Processes, "")
-	row("memory limit", nil, r.Memory, "")
+	row("process limit", nil, held.Processes, "")
+	row("memory limit", nil, held.Memory, "")
 	return all
 }
 
@@ -177,6 +188,9 @@ func Canary(ctx context.Context, least Tier) (*Report, error) {
 	return r, err
 }
 
+// errNoForbidden is a canary that could not be sent out. What is in its way may pass.
+var errNoForbidden = errors.New("make a temporary file for the canary")
+
 func canaryIn(ctx context.Context, tier Tier) (*Report, error) {
 	own, err := findOwn()
 	if err != nil {
@@ -184,8 +198,10 @@ func canaryIn(ctx context.Context, tier Tier) (*Report, error) {
 	}
 	defer own.close()
 	forbidden, err := os.CreateTemp("", "agenthost-canary-")
-	if err != nil {
-		return nil, fmt.Errorf("confine: %w", err)
+	if failed := (*os.PathError)(nil); errors.As(err, &failed) {
+		return nil, fmt.Errorf("confine: %w: %w", errNoForbidden, failed.Err)
+	} else if err != nil {
+		return nil, fmt.Errorf("confine: %w: %w", errNoForbidden, err)
 	}
 	defer os.Remove(forbidden.Name())
 	forbidden.Close()

@@ -105,7 +105,7 @@ func (x *execution) findFence() *ExecError {
 	message := "the command is granted, but this machine cannot hold it in a fence: "
 	var missing *confine.MissingError
 	if !errors.As(err, &missing) {
-		return &ExecError{abi.CodeUnsupported, message + "it does not hold"}
+		return &ExecError{abi.CodeUnsupported, message + "trying one failed"}
 	}
 	return &ExecError{abi.CodeUnsupported, message + missing.Layer + ": " + firstSentence(missing.Remedy)}
 }
