@@ -125,6 +125,12 @@
 // out, else [PackageDir], or a folder that the rule names. A word pkg:PATH of argv
 // is that file where the command sees it.
 //
+// In the full fence the program is process 1, the first of a machine of its own: a
+// signal from inside that it does not handle is lost on it, its own and SIGKILL not
+// excepted, and a process whose parent has ended counts until the program waits for
+// it. Where that matters, let a shell start the program and wait: as its child it is
+// like any other.
+//
 // timeout_ms is how long it may take, in milliseconds on the wall: left out, 0 or
 // more than the host allows, as long as the host allows. The turn's clock stops
 // meanwhile: its time limit does not count commands, but a limit of the host

@@ -143,6 +143,8 @@ func TestRun(t *testing.T) {
 		{"echo wrong >&2; exit 3", "", "wrong\n", 3},
 		{"ls -A / /w /home", "/:\nattack\nbin\ndev\netc\nhome\nlib\nlib64\nout\nproc\nsbin\ntmp\nusr\nw\n\n/home:\n\n/w:\ndocs\ngranted\n", "", 0},
 		{"id -u; hostname", "1000\nconfined\n", "", 0},
+		// It is process 1: signals from inside that it does not handle are lost on it.
+		{"echo $$; kill -9 $$; kill -TERM $$; sh -c 'kill -9 1; kill -TERM $$'; echo $?", "1\n143\n", "Terminated\n", 0},
 	} {
 		got := s.sh(t, tt.script)
 		stdout := strings.ReplaceAll(got.stdout, "lib32\n", "")
