@@ -23,15 +23,18 @@ func (p *program) confirm(ctx context.Context, question string) (bool, error) {
 	fmt.Fprintf(p.term.stderr, "%s [y/N] ", escape(question))
 	answer := make(chan string, 1)
 	go func() {
-		line, err := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
-		if err != nil {
-			line = ""
-		}
-		answer <- strings.TrimSpace(line)
+		line, _ := bufio.NewReader(io.LimitReader(p.stdin, 64)).ReadString('\n')
+		answer <- line
 	}()
 	select {
 	case line := <-answer:
-		return line == "y" || line == "yes", nil
+		word, whole := strings.CutSuffix(line, "\n")
+		if !whole { // the terminal was closed, or it is no answer
+			fmt.Fprintln(p.term.stderr)
+			return false, nil
+		}
+		word = strings.TrimSpace(word)
+		return word == "y" || word == "yes", nil
 	case <-ctx.Done():
 		fmt.Fprintln(p.term.stderr)
 		return false, ctx.Err()
