@@ -125,6 +125,9 @@ mark true
 // TestLowerPrograms is what needs no more than this tier gives, where the machine
 // has it.
 func TestLowerPrograms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: other commands take the same way")
+	}
 	lowerHolds(t)
 	s := newScene(t)
 	if exists("/usr/bin/git") {
