@@ -191,8 +191,27 @@ func Warnings(m Manifest) []string {
 		if choice := Choice(r); choice != "" {
 			lines = append(lines, fmt.Sprintf("execute %s: %s; only the fence around it holds that", r, choice))
 		}
+		for _, word := range r {
+			if name, ok := inPackage(word); ok && len(m.Files) > 0 && !m.holds(name) {
+				lines = append(lines, fmt.Sprintf("execute %s: the package has no %s, so it is not found", r, name))
+			}
+		}
 	}
 	return lines
+}
+
+// inPackage returns the name that a word of a rule says of a file of the package,
+// if it is one name.
+func inPackage(word string) (name string, ok bool) {
+	if word, ok = capability.Literal(word); !ok {
+		return "", false
+	}
+	return strings.CutPrefix(word, "pkg:")
+}
+
+// holds reports whether the package has a file or folder of that name.
+func (m Manifest) holds(name string) bool {
+	return slices.ContainsFunc(m.Files, func(f File) bool { return f.Path == name || strings.HasPrefix(f.Path, name+"/") })
 }
 
 // reachesBeneath reports whether names beneath a folder at the top match p.

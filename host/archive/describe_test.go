@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/agenthost/agenthost/capability"
 )
 
 func TestDescribe(t *testing.T) {
@@ -81,6 +83,26 @@ func TestWarnings(t *testing.T) {
 		if got := Warnings(m); !slices.Equal(got, want) {
 			t.Errorf("%s:\n got %s\nwant %s", test.rights, strings.Join(got, "\n     "), strings.Join(want, "\n     "))
 		}
+	}
+}
+
+// TestWarnsOfAbsentFiles is rules that name files of the package, which only the
+// manifest of a packed one lists.
+func TestWarnsOfAbsentFiles(t *testing.T) {
+	m := Manifest{Entry: &Entry{Module: "a"}}
+	m.Capabilities.Execute = []capability.Command{
+		{"pkg:bin/x"}, {"pkg:bin/y"}, {"cat", "pkg:bin", "pkg:b", "pkg:bin/*", "bin/y"},
+	}
+	if got := Warnings(m); got != nil {
+		t.Errorf("of a manifest that was not packed: %q", got)
+	}
+	m.Files = []File{{Path: "a"}, {Path: "bin/x"}}
+	want := []string{
+		"execute pkg:bin/y: the package has no bin/y, so it is not found",
+		"execute cat pkg:bin pkg:b pkg:bin/* bin/y: the package has no b, so it is not found",
+	}
+	if got := Warnings(m); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
