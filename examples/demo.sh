@@ -85,7 +85,7 @@ elif ! "$agenthost" doctor --quiet >/dev/null 2>&1; then
 	why="this machine has no fence for commands (agenthost doctor says what is missing)"
 fi
 if [ -z "$why" ]; then
-	say "6. This one has git run on this very repository. Somebody must accept that, once for each package."
+	say "6. This one has git run on this very repository. Somebody must accept that very package first."
 	run 0 package pack --src "$demo/changelog" -o "$demo/changelog.tar.gz"
 	run 6 run "$demo/changelog.tar.gz"
 	digest=$("$agenthost" package inspect --json "$demo/changelog.tar.gz" | sed -n 's/^  "sha256": "sha256:\(............\).*/\1/p')
