@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 func TestHierarchies(t *testing.T) {
@@ -75,6 +77,7 @@ func TestAtLeast(t *testing.T) {
 // TestPidMax is a host that is root and can make no cgroup: the namespace's own
 // bound holds, and leaves the machine's as it was.
 func TestPidMax(t *testing.T) {
+	confinetest.Needs(t)
 	var u unix.Utsname
 	if err := unix.Uname(&u); err != nil {
 		t.Fatal(err)
@@ -119,6 +122,7 @@ func TestPidMax(t *testing.T) {
 
 // TestConcurrent runs commands from several goroutines.
 func TestConcurrent(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	var wg sync.WaitGroup
 	for range 4 {

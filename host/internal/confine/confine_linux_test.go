@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // nobody is the ordinary user that tests run as where they are root.
@@ -132,6 +134,7 @@ func (s *scene) sh(t *testing.T, script string) said {
 }
 
 func TestRun(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	for _, tt := range []struct {
 		script, stdout, stderr string
@@ -168,6 +171,7 @@ func TestRun(t *testing.T) {
 }
 
 func TestReport(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	r := s.sh(t, ":").Report
 	var name unix.Utsname
@@ -194,6 +198,7 @@ func TestReport(t *testing.T) {
 
 // TestAccess is what can be made in the two kinds of folders that are written.
 func TestAccess(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	for _, tt := range []struct {
 		script string
@@ -260,6 +265,7 @@ func TestAsUser(t *testing.T) {
 
 // TestPosture is what a command finds itself to be.
 func TestPosture(t *testing.T) {
+	confinetest.Needs(t)
 	// A descriptor that the host forgot to close on exec.
 	forgotten, err := unix.Open("/dev/null", unix.O_RDONLY, 0)
 	if err != nil {
@@ -311,6 +317,7 @@ processes 128
 }
 
 func TestStartErrors(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	for program, want := range map[string]string{
 		"/w/granted":       "confine: start /w/granted: permission denied",
@@ -344,6 +351,7 @@ func TestStartErrors(t *testing.T) {
 
 // TestSpecs is what is not bound, each with what else would be exposed.
 func TestSpecs(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	if err := os.Symlink("secret", filepath.Join(s.workspace, "link")); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // Who an attempt succeeds for without the fence.
@@ -194,6 +196,7 @@ func (s *scene) inherited(t *testing.T) {
 // TestEscapes makes each attempt without the fence and in it. What is tried
 // without one changes files, so that each has a scene of its own.
 func TestEscapes(t *testing.T) {
+	confinetest.Needs(t)
 	for i, e := range escapes {
 		if testing.Short() && i%8 != 0 {
 			continue // each takes the same way through the host
@@ -312,6 +315,7 @@ var layersTable string
 // "namespaces" and "the rest" are all that is there without the two others: the
 // view where there is one, closed descriptors, no Linux capabilities.
 func TestLayers(t *testing.T) {
+	confinetest.Needs(t)
 	if testing.Short() {
 		t.Skip("short: which layer it is does not matter")
 	}

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // TestLateNames is what appears in a folder that is bound whole, or is in it
 // against all expectations: links lead nowhere but where the command may go, and
 // through a pipe or socket that another process made there it can say nothing.
 func TestLateNames(t *testing.T) {
+	confinetest.Needs(t)
 	for _, tier := range []Tier{Full, Landlock} {
 		t.Run(string(tier), func(t *testing.T) {
 			if tier == Landlock {

@@ -16,10 +16,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // TestLimits is what a command cannot use up.
 func TestLimits(t *testing.T) {
+	confinetest.Needs(t)
 	for _, tt := range []struct {
 		name, script string
 		limits       Limits
@@ -139,6 +142,7 @@ func noSurvivors(t *testing.T, s *scene) {
 
 // TestLifecycle ends hosts and turns while a command runs.
 func TestLifecycle(t *testing.T) {
+	confinetest.Needs(t)
 	t.Run("cancelled", func(t *testing.T) {
 		s := newScene(t)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -213,6 +217,7 @@ func (w writer) Write(p []byte) (int, error) { w(); return len(p), nil }
 
 // A reader that fails does not make a command one that never ran.
 func TestLost(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	s.spec.Program, s.spec.Argv = "/bin/sh", []string{"sh", "-c", "echo x; exit 0"}
 	closed, err := os.CreateTemp(t.TempDir(), "")

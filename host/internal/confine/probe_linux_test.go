@@ -7,10 +7,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // TestProbe is for a machine on which the other tests pass: then all works.
 func TestProbe(t *testing.T) {
+	confinetest.Needs(t)
 	var names []string
 	for _, m := range Probe(t.Context()) {
 		t.Logf("%-18s %v %s %s", m.Name, m.Works, m.Detail, m.Remedy)
@@ -29,6 +32,7 @@ func TestProbe(t *testing.T) {
 // TestNested probes inside a fence: there is nothing to build one with, and each
 // of the mechanisms says so.
 func TestNested(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	s.spec.Argv = []string{"attack", attackCommand, "probe"}
 	got := run(t, s.spec, "")
@@ -53,6 +57,7 @@ func TestNoChild(t *testing.T) {
 // TestOwn is a program whose name leads nowhere, to another file, or through a
 // folder that its user cannot enter: the fence can be tried all the same.
 func TestOwn(t *testing.T) {
+	confinetest.Needs(t)
 	for _, state := range []string{"named", "renamed", "removed", "replaced", "out of reach"} {
 		t.Run(state, func(t *testing.T) {
 			dir := place(t)

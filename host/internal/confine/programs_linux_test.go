@@ -8,11 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // TestPrograms runs what agents are for, where the machine has it in its system
 // folders.
 func TestPrograms(t *testing.T) {
+	confinetest.Needs(t)
 	s := newScene(t)
 	for name, text := range map[string]string{
 		"docs/script.sh": "#!/bin/sh\necho \"script $1\" | sed s/script/ran/\n",

@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // pretended is an answer that says a call was done which was not.
@@ -21,6 +23,7 @@ const pretended = 0
 // say that it did what it did not. There must be no command then, and the reason
 // must be named.
 func TestTakenAway(t *testing.T) {
+	confinetest.Needs(t)
 	for _, tt := range []struct {
 		call  string
 		errno unix.Errno
