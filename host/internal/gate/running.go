@@ -16,7 +16,8 @@ import (
 	"github.com/agenthost/agenthost/ledger"
 )
 
-// openRedirected makes that file, or empties it.
+// openRedirected makes the file that is to get the standard output of the command, or
+// empties it.
 func (x *execution) openRedirected() {
 	n := x.intoName
 	if n.ledger == "" {

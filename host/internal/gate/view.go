@@ -3,11 +3,13 @@ package gate
 import (
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/agenthost/agenthost/abi"
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/confine"
 	"github.com/agenthost/agenthost/host/record"
@@ -113,6 +115,9 @@ func (e *expanding) remember() {
 		}
 	}
 	v.digest = sha256.Sum256(v.listing)
+	if len(v.listing) > ledger.MaxBlob {
+		e.fail(abi.CodeLimit, fmt.Sprintf("the list of the %d files that the command would see has %d bytes, and at most %d are recorded; grant less", v.files, len(v.listing), ledger.MaxBlob))
+	}
 }
 
 // sawFile notes that a file was read, by somebody other than the guest.
