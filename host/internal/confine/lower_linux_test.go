@@ -48,7 +48,16 @@ func lowerHolds(t *testing.T) {
 	}
 }
 
+// shortened skips what the race detector only takes long for.
+func shortened(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("short: other commands take the same way through the host")
+	}
+}
+
 func TestLowerRun(t *testing.T) {
+	shortened(t)
 	lowerHolds(t)
 	s := newScene(t)
 	for _, tt := range []struct {
@@ -125,9 +134,7 @@ mark true
 // TestLowerPrograms is what needs no more than this tier gives, where the machine
 // has it.
 func TestLowerPrograms(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: other commands take the same way")
-	}
+	shortened(t)
 	lowerHolds(t)
 	s := newScene(t)
 	if exists("/usr/bin/git") {
@@ -205,6 +212,7 @@ func TestLowerSpecs(t *testing.T) {
 
 // TestLowerLimits is what ends a tree without a namespace to end it.
 func TestLowerLimits(t *testing.T) {
+	shortened(t)
 	lowerHolds(t)
 	const bomb = `b() { b | b & }; (b); exec sleep 60`
 	for _, tt := range []struct {
