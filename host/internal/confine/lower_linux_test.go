@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/agenthost/agenthost/host/internal/confine/confinetest"
 )
 
 // lower is the spec of a scene in the tier Landlock: the same at its real paths.
@@ -38,6 +40,7 @@ func (s *scene) shLower(t *testing.T, script string, l Limits) said {
 // namespaces; it is the only reason there may be.
 func lowerHolds(t *testing.T) {
 	t.Helper()
+	confinetest.NeedsLandlock(t)
 	_, err := canaryIn(t.Context(), Landlock)
 	var missing *MissingError
 	switch {

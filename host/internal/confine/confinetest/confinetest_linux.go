@@ -20,6 +20,15 @@ func Needs(t *testing.T) {
 	}
 }
 
+// NeedsLandlock skips a test where the kernel has no Landlock that would do for the
+// lower fence.
+func NeedsLandlock(t *testing.T) {
+	t.Helper()
+	if err := lacksLandlock(); err != nil {
+		t.Skipf("this machine cannot put up the lower fence: %v", err)
+	}
+}
+
 func lacks() error {
 	cmd := exec.Command("true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -36,6 +45,10 @@ func lacks() error {
 	if err := cmd.Wait(); err != nil {
 		return fmt.Errorf("a child in its own namespaces: %w", err)
 	}
+	return lacksLandlock()
+}
+
+func lacksLandlock() error {
 	const landlockCreateRuleset, versionFlag = 444, 1
 	if version, _, errno := syscall.Syscall(landlockCreateRuleset, 0, 0, versionFlag); errno != 0 || version < 3 {
 		return fmt.Errorf("no Landlock of version 3 or later: %w", errno)
