@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/internal/confine"
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -28,7 +29,18 @@ const (
 	// FenceLandlock is what can be had without user namespaces: files are held back
 	// by Landlock, and system calls by a filter, but names can be guessed.
 	FenceLandlock = Fence(confine.Landlock)
+	// FenceNone is no fence: where there is no other, no command runs.
+	FenceNone = Fence(record.FenceNone)
 )
+
+// Fences returns those that commands run in, the strongest first.
+func Fences() []Fence { return []Fence{FenceFull, FenceLandlock} }
+
+// Holds reports whether commands run in f where least is the least that will do.
+func (f Fence) Holds(least Fence) bool {
+	n, m := slices.Index(Fences(), f), slices.Index(Fences(), least)
+	return n >= 0 && n <= m
+}
 
 // CommandCeilings bound the commands of a turn. What a command may leave in /out
 // and /tmp is bounded by what its turn may. The zero value of a member is its

@@ -6,25 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/confine"
 )
-
-// FenceNone is no fence: where there is no other, no command runs.
-const FenceNone Fence = "none"
-
-// Fences returns those that commands run in, the strongest first.
-func Fences() []Fence { return []Fence{FenceFull, FenceLandlock} }
-
-// Holds reports whether commands run in f where least is the least that will do.
-func (f Fence) Holds(least Fence) bool {
-	n, m := slices.Index(Fences(), f), slices.Index(Fences(), least)
-	return n >= 0 && n <= m
-}
 
 // A Check is one thing that a machine was tried for.
 type Check struct {

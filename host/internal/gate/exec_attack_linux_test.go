@@ -15,8 +15,11 @@ func TestExecFullDisk(t *testing.T) {
 	for _, command := range []string{flood, "sh pkg:flood.sh"} {
 		y := newYard(t, setup{grants: all(flood, "sh pkg:flood.sh")}, map[string]string{"flood.sh": flood + "\nexit 0\n"}, nil)
 		small := filepath.Join(y.stages, AreaTmp)
-		if err := syscall.Mount("small", small, "tmpfs", 0, "size=1m"); err != nil {
+		switch err := syscall.Mount("small", small, "tmpfs", 0, "size=1m"); {
+		case errors.Is(err, syscall.EPERM):
 			t.Skipf("a full disk needs a mount of its own: %v", err)
+		case err != nil:
+			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = syscall.Unmount(small, syscall.MNT_DETACH) })
 		y.cfg.Staged.Tmp = y.folder(small)
