@@ -199,7 +199,7 @@ func child(path string) {
 		os.Exit(1)
 	}
 	for _, r := range l.Recovered() {
-		if _, err := l.Append(0, &note{"end", r.File}); err != nil {
+		if _, err := l.Append(0, &remark{"end", r.File}); err != nil {
 			fmt.Println("failed", err)
 			os.Exit(1)
 		}
@@ -209,7 +209,7 @@ func child(path string) {
 		wg.Go(func() {
 			for i := 0; ; i++ {
 				kind := []string{"note", "note", "end"}[i%3]
-				e, err := l.Append(1, &note{kind, strings.Repeat("x", i%700)})
+				e, err := l.Append(1, &remark{kind, strings.Repeat("x", i%700)})
 				if err != nil {
 					fmt.Println("failed", err)
 					os.Exit(1)

@@ -133,7 +133,7 @@ func TestFirstFailurePoisons(t *testing.T) {
 			acked := 0
 			var failed error
 			for _, kind := range []string{"note", "note", "note", "note", "end"} {
-				if _, err := l.Append(1, &note{kind, "x"}); err != nil {
+				if _, err := l.Append(1, &remark{kind, "x"}); err != nil {
 					failed = err
 					break
 				}
@@ -145,7 +145,7 @@ func TestFirstFailurePoisons(t *testing.T) {
 			}
 			// Nothing is tried again, although the disk is well.
 			head, calls := l.Head(), d.calls
-			if _, err := l.Append(1, &note{"note", "x"}); err != failed {
+			if _, err := l.Append(1, &remark{"note", "x"}); err != failed {
 				t.Errorf("append: got %v, want %v", err, failed)
 			}
 			if err := l.Sync(); err != failed {
@@ -297,7 +297,7 @@ func TestFullDisk(t *testing.T) {
 	defer full.Close()
 	l := mustCreate(t, options())
 	l.f = &elsewhere{l.f, full}
-	if _, err := l.Append(1, &note{"note", "x"}); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.ENOSPC) {
+	if _, err := l.Append(1, &remark{"note", "x"}); !errors.Is(err, ErrPoisoned) || !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -29,13 +29,13 @@ func ticker() func() time.Time {
 }
 
 // note is an entry of one text member. Kind "end" is durable under options.
-type note struct {
+type remark struct {
 	kind string
 	text string
 }
 
-func (n *note) Kind() string             { return n.kind }
-func (n *note) AppendMembers(m *Members) { m.Str("text", n.text) }
+func (n *remark) Kind() string             { return n.kind }
+func (n *remark) AppendMembers(m *Members) { m.Str("text", n.text) }
 
 func isEnd(e Entry) bool { return e.Kind == "end" }
 
@@ -53,7 +53,7 @@ func mustCreate(t testing.TB, o Options) *Log {
 
 func mustAppend(t testing.TB, l *Log, kind, text string) Entry {
 	t.Helper()
-	e, err := l.Append(1, &note{kind, text})
+	e, err := l.Append(1, &remark{kind, text})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func TestAppendedEntriesReadBack(t *testing.T) {
 	l := mustCreate(t, o)
 	var tree Tree
 	for i := range 300 {
-		e, err := l.Append(i, &note{"note", strings.Repeat("é", i*20)})
+		e, err := l.Append(i, &remark{"note", strings.Repeat("é", i*20)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -245,11 +245,11 @@ func TestAppendRefusesBeforeAnythingIsWritten(t *testing.T) {
 		body Body
 		want string
 	}{
-		{1, &note{"note", "\xff"}, `entry note: member "text" is not UTF-8`},
-		{-1, &note{"note", "x"}, "entry note: turn is -1, want 0 to 2147483647"},
-		{1, &note{"", "x"}, `entry : kind "" is not a name of lower-case letters, '.' and '_'`},
-		{1, &note{"a b", "x"}, `entry a b: kind "a b" is not a name of lower-case letters, '.' and '_'`},
-		{1, &note{"note", strings.Repeat("x", 400)}, "entry note: the entry is too large: 661 bytes, at most 400"},
+		{1, &remark{"note", "\xff"}, `entry note: member "text" is not UTF-8`},
+		{-1, &remark{"note", "x"}, "entry note: turn is -1, want 0 to 2147483647"},
+		{1, &remark{"", "x"}, `entry : kind "" is not a name of lower-case letters, '.' and '_'`},
+		{1, &remark{"a b", "x"}, `entry a b: kind "a b" is not a name of lower-case letters, '.' and '_'`},
+		{1, &remark{"note", strings.Repeat("x", 400)}, "entry note: the entry is too large: 661 bytes, at most 400"},
 	} {
 		_, err := l.Append(c.turn, c.body)
 		if want := l.path + ": " + c.want; err == nil || err.Error() != want {
@@ -260,7 +260,7 @@ func TestAppendRefusesBeforeAnythingIsWritten(t *testing.T) {
 		}
 	}
 	now = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
-	if _, err := l.Append(1, &note{"note", "x"}); err == nil || !strings.HasSuffix(err.Error(), "the clock says year 10000") {
+	if _, err := l.Append(1, &remark{"note", "x"}); err == nil || !strings.HasSuffix(err.Error(), "the clock says year 10000") {
 		t.Errorf("got %v", err)
 	}
 	now = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -319,7 +319,7 @@ func TestClose(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	_, err := l.Append(1, &note{"note", "x"})
+	_, err := l.Append(1, &remark{"note", "x"})
 	if want := l.path + ": the ledger is closed"; !errors.Is(err, ErrClosed) || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
@@ -338,7 +338,7 @@ func TestConcurrentAppends(t *testing.T) {
 				if i%25 == 0 {
 					kind = "end"
 				}
-				if _, err := l.Append(1, &note{kind, "x"}); err != nil {
+				if _, err := l.Append(1, &remark{kind, "x"}); err != nil {
 					t.Error(err)
 				}
 				l.Head()
@@ -356,7 +356,7 @@ func TestConcurrentAppends(t *testing.T) {
 
 func TestAppendDoesNotAllocate(t *testing.T) {
 	l := mustCreate(t, options())
-	b := &note{"note", strings.Repeat("path/", 20)}
+	b := &remark{"note", strings.Repeat("path/", 20)}
 	if n := testing.AllocsPerRun(500, func() {
 		if _, err := l.Append(1, b); err != nil {
 			t.Fatal(err)

@@ -35,7 +35,7 @@ func TestSyncsOfCreate(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range c.entries {
-				if _, err := l.Append(1, &note{"note", "x"}); err != nil {
+				if _, err := l.Append(1, &remark{"note", "x"}); err != nil {
 					t.Fatal(err)
 				}
 			}
