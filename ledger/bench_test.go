@@ -77,18 +77,19 @@ func benchLedger(b *testing.B) []byte {
 }
 
 func BenchmarkVerify(b *testing.B) {
-	for _, merkle := range []bool{false, true} {
-		b.Run("merkle="+strconv.FormatBool(merkle), func(b *testing.B) {
+	for _, c := range []struct {
+		merkle  bool
+		workers int
+	}{{false, 1}, {true, 1}, {true, 2}, {true, 4}} {
+		b.Run("merkle="+strconv.FormatBool(c.merkle)+",workers="+strconv.Itoa(c.workers), func(b *testing.B) {
 			data := benchLedger(b)
 			o := options()
 			for b.Loop() {
-				var tree Tree
-				for e, err := range newVerifier("f", &o).entries(bytes.NewReader(data), 0, int64(len(data))) {
+				v := newVerifier("f", &o)
+				v.treed, v.workers = c.merkle, c.workers
+				for _, err := range v.entries(bytes.NewReader(data), 0, int64(len(data))) {
 					if err != nil {
 						b.Fatal(err)
-					}
-					if merkle {
-						tree.Add(e.Hash)
 					}
 				}
 			}
@@ -115,4 +116,51 @@ func BenchmarkTree(b *testing.B) {
 	for b.Loop() {
 		tree.Add(leaf)
 	}
+}
+
+// BenchmarkProve is over a ledger of a million entries with an index; the file is
+// in the system's cache.
+func BenchmarkProve(b *testing.B) {
+	const notes = 1_000_000
+	l, o := bigLedger(b, notes)
+	folder := b.TempDir()
+	p := mustProver(b, l.path, folder, o)
+	seq := uint64(0)
+	next := func() uint64 { seq = (seq + 611_953) % notes; return seq }
+	b.Run("open", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, _, err := p.Prove(next()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("opening", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			p := mustProver(b, l.path, folder, o)
+			if _, _, err := p.Prove(next()); err != nil {
+				b.Fatal(err)
+			}
+			p.Close()
+		}
+	})
+	proof, e, err := p.Prove(next())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("check path", func(b *testing.B) {
+		for b.Loop() {
+			if err := proof.Includes(e.Line); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("check all", func(b *testing.B) {
+		for b.Loop() {
+			if err := CheckProof(proof, e.Line, o.Key.Verifier()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

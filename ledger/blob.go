@@ -9,6 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 )
 
 // MaxBlob is the largest content of a blob, in bytes.
@@ -69,15 +72,71 @@ func GetBlob(dir string, h Hash) ([]byte, error) {
 	return content[NonceSize:], nil
 }
 
+// EraseBlobs removes blobs from the folder dir, and whatever was being written
+// there when a process died, which may hold the same bytes. What is not there
+// counts as removed. They are gone for good when it returns; what the disk still
+// has in blocks that are free, this package cannot know. Nobody may put blobs
+// there meanwhile.
+func EraseBlobs(dir string, blobs ...Hash) error { return eraseBlobs(osDisk{}, dir, blobs) }
+
+func eraseBlobs(d disk, dir string, blobs []Hash) error {
+	names, err := unfinishedBlobs(dir)
+	if err != nil {
+		return err
+	}
+	for _, h := range blobs {
+		names = append(names, blobName(dir, h))
+	}
+	var folders []string
+	for _, name := range names {
+		if err := d.remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		// Even if it was gone: who removed it may not have synced that.
+		if folder := filepath.Dir(name); !slices.Contains(folders, folder) {
+			folders = append(folders, folder)
+		}
+	}
+	for _, folder := range folders {
+		if err := d.syncFolder(folder); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// unfinishedBlobs names the files that putBlob had not given their names yet.
+func unfinishedBlobs(dir string) (names []string, err error) {
+	folders, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, folder := range folders {
+		files, err := os.ReadDir(filepath.Join(dir, folder.Name()))
+		if err != nil && !errors.Is(err, syscall.ENOTDIR) {
+			return nil, err
+		}
+		for _, f := range files {
+			if strings.HasPrefix(f.Name(), tempPrefix) {
+				names = append(names, filepath.Join(dir, folder.Name(), f.Name()))
+			}
+		}
+	}
+	return names, nil
+}
+
 func blobName(dir string, h Hash) string {
 	digits := hex.EncodeToString(h[:])
 	return filepath.Join(dir, digits[:2], digits[2:])
 }
 
+// tempPrefix begins the name of a file that is being written.
+const tempPrefix = ".new-"
+
 // write makes a durable file of that name in one step, replacing what is there.
 func write(d disk, name string, perm fs.FileMode, content io.Reader) error {
 	folder := filepath.Dir(name)
-	f, err := d.createTemp(folder, ".new-*")
+	f, err := d.createTemp(folder, tempPrefix+"*")
 	if err != nil {
 		return err
 	}

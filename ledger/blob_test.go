@@ -135,6 +135,70 @@ func TestEveryCallOfPutBlobFails(t *testing.T) {
 	}
 }
 
+// Of an erased blob nothing is left, nor of what was being written.
+func TestEraseBlobs(t *testing.T) {
+	dir := t.TempDir()
+	var all []Hash
+	for i := range byte(4) {
+		h, err := PutBlob(dir, []byte("secret"), [NonceSize]byte{i})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	left := filepath.Join(filepath.Dir(blobName(dir, all[3])), tempPrefix+"123")
+	if err := errors.Join(os.WriteFile(left, []byte("secret"), 0o600), os.WriteFile(filepath.Join(dir, "file"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // again, too
+		if err := EraseBlobs(dir, all[0], all[1]); err != nil {
+			t.Fatal(err)
+		}
+		for i, h := range all {
+			if _, err := GetBlob(dir, h); (i < 2) != errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("blob %d: got %v", i, err)
+			}
+		}
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("unfinished: got %v", err)
+		}
+	}
+	if err := EraseBlobs(dir, Sum(nil)); err != nil {
+		t.Errorf("never there: got %v", err)
+	}
+	if err := EraseBlobs(filepath.Join(dir, "absent"), all[2]); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("no folder: got %v", err)
+	}
+}
+
+// Whatever call fails, it is told, and erasing again finishes it.
+func TestEveryCallOfEraseBlobsFails(t *testing.T) {
+	for failAt := 1; ; failAt++ {
+		dir := t.TempDir()
+		h, err := PutBlob(dir, []byte("data"), [NonceSize]byte{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &faultyDisk{failAt: failAt, err: syscall.EIO}
+		err = eraseBlobs(d, dir, []Hash{h})
+		if d.last == "" {
+			if err != nil || failAt < 2 {
+				t.Errorf("after %d calls: %v", failAt, err)
+			}
+			return
+		}
+		if !errors.Is(err, syscall.EIO) {
+			t.Errorf("call %d (%s): got %v", failAt, d.last, err)
+		}
+		if err := EraseBlobs(dir, h); err != nil {
+			t.Errorf("call %d (%s): then %v", failAt, d.last, err)
+		}
+		if _, err := GetBlob(dir, h); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("call %d (%s): got %v", failAt, d.last, err)
+		}
+	}
+}
+
 func TestConcurrentBlobs(t *testing.T) {
 	dir := t.TempDir()
 	var wg sync.WaitGroup

@@ -121,8 +121,8 @@ func parseCheckpoint(text []byte) (Checkpoint, error) {
 	if c.Size, err = strconv.ParseUint(lines[1], 10, 64); err != nil || strconv.FormatUint(c.Size, 10) != lines[1] || c.Size > maxInt {
 		return Checkpoint{}, fmt.Errorf("size %.40q is not a number of entries", lines[1])
 	}
-	root, err := base64.StdEncoding.Strict().DecodeString(lines[2])
-	if err != nil || len(root) != len(c.Root) {
+	root, ok := decode64(lines[2])
+	if !ok || len(root) != len(c.Root) {
 		return Checkpoint{}, fmt.Errorf("root %.80q is not base64 of %d bytes", lines[2], len(c.Root))
 	}
 	copy(c.Root[:], root)
@@ -145,11 +145,17 @@ func parseCheckpoint(text []byte) (Checkpoint, error) {
 
 // splitSignature takes the end of a signature line apart.
 func splitSignature(value string) (hash uint32, sig []byte, ok bool) {
-	b, err := base64.StdEncoding.Strict().DecodeString(value)
-	if err != nil || len(b) < 5 {
+	b, ok := decode64(value)
+	if !ok || len(b) < 5 {
 		return 0, nil, false
 	}
 	return binary.BigEndian.Uint32(b), b[4:], true
+}
+
+// decode64 reads base64 in its one spelling, without line breaks.
+func decode64(s string) ([]byte, bool) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	return b, err == nil && len(s) == base64.StdEncoding.EncodedLen(len(b))
 }
 
 func validName(name string) bool {
@@ -164,8 +170,8 @@ func publicHalf(secret string) (string, error) {
 	rest, ok := strings.CutPrefix(secret, "PRIVATE+KEY+")
 	name, rest, named := strings.Cut(rest, "+")
 	_, encoded, hashed := strings.Cut(rest, "+")
-	b, err := base64.StdEncoding.Strict().DecodeString(encoded)
-	if !ok || !named || !hashed || err != nil || len(b) != 1+ed25519.SeedSize || b[0] != algEd25519 || !validName(name) {
+	b, plain := decode64(encoded)
+	if !ok || !named || !hashed || !plain || len(b) != 1+ed25519.SeedSize || b[0] != algEd25519 || !validName(name) {
 		return "", errSecret
 	}
 	public := append([]byte{algEd25519}, ed25519.NewKeyFromSeed(b[1:]).Public().(ed25519.PublicKey)...) //nolint:forcetypeassert // it is one

@@ -94,9 +94,15 @@ func TestBadCheckpoints(t *testing.T) {
 			t.Errorf("%q was read as %+v", bad, c)
 		}
 	}
-	for _, bad := range []string{"", "PRIVATE+KEY+k", "PRIVATE+KEY+k+00000000+AAAA", strings.Replace(k.Secret(), "PRIVATE+KEY+k", "PRIVATE+KEY+j", 1), k.Secret() + "A"} {
+	for _, bad := range []string{"", "PRIVATE+KEY+k", "PRIVATE+KEY+k+00000000+AAAA", strings.Replace(k.Secret(), "PRIVATE+KEY+k", "PRIVATE+KEY+j", 1), k.Secret() + "A", k.Secret() + "\n"} {
 		if _, err := ParseKey(bad); err == nil {
 			t.Errorf("%q was read as a key", bad)
+		}
+	}
+	vkey := k.Verifier().String()
+	for _, bad := range []string{"", vkey + "\n", vkey[:20] + "\n" + vkey[20:], strings.ToUpper(vkey[:10]) + vkey[10:], vkey + "=", "k+" + vkey} {
+		if v, err := ParseVerifier(bad); err == nil {
+			t.Errorf("%q was read as the verifier key %s", bad, v)
 		}
 	}
 	for _, bad := range []string{"", "a b", "a+b", "\xff"} {

@@ -65,28 +65,53 @@ func (f *tapedFile) Sync() error {
 	return nil
 }
 
+// crashing are options of a ledger in which "stop" is durable at once and "end" is
+// committed.
+func crashing(t testing.TB) Options {
+	o := sealing(t)
+	o.Durable = func(e Entry) bool { return e.Kind == "stop" }
+	return o
+}
+
 // A crash at any call leaves a file cut anywhere beyond what was synced, with
 // any of the sectors there unwritten. Opening it then loses no entry that was
-// acknowledged, invents none, and never takes it for damage.
+// acknowledged, invents none, takes no part of a commit for the whole, and never
+// takes it for damage.
 func TestEveryCrashIsRecovered(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 7))
 	crashes, torn := 0, 0
 	for range 40 {
 		d := &tapedDisk{}
-		o := options()
+		o := crashing(t)
 		o.faults = d
 		l := mustCreate(t, o)
+		acked := func() { d.last().acked = int(l.Head().Size) }
+		mustCommit(t, l, "key")
+		acked()
 		for i := range 1 + random.IntN(25) {
-			kind := []string{"note", "note", "note", "end"}[random.IntN(4)]
-			e := mustAppend(t, l, kind, strings.Repeat("x", []int{0, 10, 300, 2000}[random.IntN(4)]))
-			if kind == "end" {
-				d.last().acked = int(e.Seq) + 1
+			text := strings.Repeat("x", []int{0, 10, 300, 2000}[random.IntN(4)])
+			switch random.IntN(5) {
+			case 0:
+				mustAppend(t, l, "stop", text)
+				acked()
+			case 1:
+				if _, err := l.Commit(1, &remark{"end", text}); err != nil {
+					t.Fatal(err)
+				}
+				acked()
+			case 2:
+				if _, err := l.Commit(1, &remark{"end", text}, &remark{"end", "y"}); err != nil {
+					t.Fatal(err)
+				}
+				acked()
+			default:
+				mustAppend(t, l, "note", text)
 			}
 			if i%7 == 3 {
 				if err := l.Sync(); err != nil {
 					t.Fatal(err)
 				}
-				d.last().acked = int(e.Seq) + 1
+				acked()
 			}
 		}
 		l.Close()
@@ -141,12 +166,15 @@ func checkRecovery(t *testing.T, whole, disk []byte, acked int) bool {
 	if err := os.WriteFile(path, disk, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := options()
-	o.faults = &faultyDisk{} // does not sync
+	fresh := func() Options {
+		o := crashing(t)
+		o.faults = &faultyDisk{} // does not sync
+		return o
+	}
 	var first []Recovery
 	var head Head
 	for round := range 2 {
-		l, err := Open(path, o)
+		l, err := Open(path, fresh())
 		if err != nil {
 			t.Errorf("open %d: %v", round, err)
 			return false
@@ -154,6 +182,9 @@ func checkRecovery(t *testing.T, whole, disk []byte, acked int) bool {
 		kept, err := os.ReadFile(path)
 		if err != nil || !bytes.HasPrefix(whole, kept) || int(l.Head().Size) < acked || bytes.Count(kept, []byte("\n")) != int(l.Head().Size) {
 			t.Errorf("open %d: kept %d entries of %d acknowledged, %v", round, l.Head().Size, acked, err)
+		}
+		if lines := strings.SplitAfter(string(kept), "\n"); len(lines) > 1 && strings.Contains(lines[len(lines)-2], `"kind":"end"`) {
+			t.Errorf("open %d: a commit without its seal was kept", round)
 		}
 		got := l.Recovered()
 		if round == 0 {
@@ -171,11 +202,15 @@ func checkRecovery(t *testing.T, whole, disk []byte, acked int) bool {
 			t.Errorf("opening again gives %+v, %+v, not %+v, %+v", l.Head(), got, head, first)
 		}
 		if round == 1 {
-			mustAppend(t, l, "end", "goes on")
+			if head.Size == 0 {
+				mustCommit(t, l, "key")
+			} else {
+				mustCommit(t, l, "end")
+			}
 		}
 		l.Close()
 	}
-	if report, err := Verify(path, o); err != nil || report.Torn != nil || report.Entries != head.Size+1 {
+	if report, err := Verify(path, fresh()); err != nil || report.Torn != nil || report.Entries != head.Size+2 || report.Sealed != report.Entries {
 		t.Errorf("afterwards: %+v, %v", report, err)
 	}
 	return len(first) > 0
@@ -193,28 +228,37 @@ func TestMain(m *testing.M) {
 // child appends from several goroutines until it is killed, and says which
 // entries are durable.
 func child(path string) {
-	l, err := Open(path, Options{Session: "SES-1", Durable: isEnd})
-	if err != nil {
-		fmt.Println("failed", err)
-		os.Exit(1)
-	}
-	for _, r := range l.Recovered() {
-		if _, err := l.Append(0, &remark{"end", r.File}); err != nil {
+	failed := func(err error) {
+		if err != nil {
 			fmt.Println("failed", err)
 			os.Exit(1)
 		}
+	}
+	key, err := NewKey("one", zeros(1))
+	failed(err)
+	l, err := Open(path, Options{
+		Session: "SES-1", Key: key, Origin: "test", Keys: &ring{keys: []*Key{key}},
+		Durable: func(e Entry) bool { return e.Kind == "stop" }, Sealed: committed,
+	})
+	failed(err)
+	for _, r := range l.Recovered() {
+		_, err := l.Commit(0, &remark{"end", r.File})
+		failed(err)
 	}
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
 			for i := 0; ; i++ {
-				kind := []string{"note", "note", "end"}[i%3]
-				e, err := l.Append(1, &remark{kind, strings.Repeat("x", i%700)})
-				if err != nil {
-					fmt.Println("failed", err)
-					os.Exit(1)
+				body := &remark{[]string{"note", "note", "stop", "end"}[i%4], strings.Repeat("x", i%700)}
+				if body.kind == "end" {
+					c, err := l.Commit(1, body)
+					failed(err)
+					fmt.Println(c.Entries[0].Seq, c.Entries[0].Hash)
+					continue
 				}
-				if kind == "end" {
+				e, err := l.Append(1, body)
+				failed(err)
+				if body.kind == "stop" {
 					fmt.Println(e.Seq, e.Hash)
 				}
 			}
@@ -224,7 +268,8 @@ func child(path string) {
 }
 
 func TestKilledWriterLosesNothing(t *testing.T) {
-	l := mustCreate(t, options())
+	l := mustCreate(t, crashing(t))
+	mustCommit(t, l, "key")
 	l.Close()
 	self, err := os.Executable()
 	if err != nil {
@@ -262,7 +307,7 @@ func TestKilledWriterLosesNothing(t *testing.T) {
 			t.Fatal("the child ended by itself")
 		}
 		found := 0
-		for e, err := range Scan(l.path, options()) {
+		for e, err := range Scan(l.path, crashing(t)) {
 			var bad *IntegrityError
 			if errors.As(err, &bad) && bad.Torn {
 				break

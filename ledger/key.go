@@ -78,8 +78,8 @@ func (k *Key) Sign(text string) (string, error) {
 	return line[strings.LastIndexByte(line, ' ')+1:], nil
 }
 
-// A Verifier is the public half of a [Key]. Two are equal if their texts are;
-// the zero value verifies nothing. It is safe for concurrent use.
+// A Verifier is the public half of a [Key]; [Verifier.Equal] compares two. The
+// zero value verifies nothing. It is safe for concurrent use.
 type Verifier struct {
 	text string
 	note note.Verifier
@@ -88,10 +88,18 @@ type Verifier struct {
 // ParseVerifier reads a verifier key, NAME+HASH+BASE64.
 func ParseVerifier(vkey string) (Verifier, error) {
 	v, err := note.NewVerifier(vkey)
-	if err != nil {
+	if err != nil || !spelled(v, vkey) {
 		return Verifier{}, fmt.Errorf("verifier key %.120q: want NAME+HASH+KEY, as ledger key prints it", vkey)
 	}
 	return Verifier{text: vkey, note: v}, nil
+}
+
+// spelled reports whether vkey is v in its one spelling: the module that reads it
+// takes others, too.
+func spelled(v note.Verifier, vkey string) bool {
+	key, ok := strings.CutPrefix(vkey, fmt.Sprintf("%s+%08x+", v.Name(), v.KeyHash()))
+	_, plain := decode64(key)
+	return ok && plain
 }
 
 // String is the verifier key as text.
@@ -104,6 +112,9 @@ func (v Verifier) Name() string {
 	}
 	return v.note.Name()
 }
+
+// Equal reports whether both are the same key under the same name.
+func (v Verifier) Equal(other Verifier) bool { return v.text == other.text }
 
 // IsZero reports whether v is the zero value.
 func (v Verifier) IsZero() bool { return v.note == nil }

@@ -29,6 +29,14 @@ func lock(f file) error {
 	}
 }
 
+// unlock drops the lock of a file that stays open.
+func unlock(f file) error {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_UN); err != nil {
+		return fmt.Errorf("%s: flock: %w", f.Name(), err)
+	}
+	return nil
+}
+
 // release drops the lock and closes the file. Closing alone would not do: a child of
 // this process that was just started, and has not executed its program yet, holds a
 // copy of every descriptor, and with it the lock.

@@ -47,11 +47,21 @@ type Options struct {
 	Now func() time.Time
 	// MaxEntry bounds a line, newline included, in bytes; 0 is DefaultMaxEntry.
 	MaxEntry int
-	// Durable marks the entries that are on disk before Append returns, and all
-	// before them likewise. Damage in front of one cannot come from a crash. It
-	// must depend on Kind and Turn alone. Nil marks none when writing, and all
-	// when judging damage.
+	// Durable marks the entries that are on disk before Append returns, with all
+	// before them; seals always are. Damage in front of one that another follows
+	// cannot come from a crash. It must depend on Kind and Turn alone. Nil marks
+	// none when writing, and all when judging damage.
 	Durable func(Entry) bool
+	// Sealed marks the entries that count only with the seal that [Log.Commit]
+	// writes behind them. It must depend on Kind and Turn alone. Nil marks none.
+	Sealed func(Entry) bool
+	// Key signs the seals that are written, as those of the ledger called Origin.
+	Key    *Key
+	Origin string
+	// Keys, if set, makes readers check each seal. One Keys is for one reading.
+	Keys Keys
+	// Anchors are heads that the ledger must contain.
+	Anchors []Anchor
 	// Observe, if set, sees every entry in order: the ones Open and Verify
 	// read, and each one appended, before Append returns. It runs under the
 	// log's lock and must not call the log.
@@ -62,6 +72,16 @@ type Options struct {
 	SyncLater bool
 
 	faults disk // of tests
+}
+
+func (o *Options) sealed(e Entry) bool {
+	return e.Kind != KindSeal && o.Sealed != nil && o.Sealed(e)
+}
+
+// durable reports whether the writer waited until e was on disk, for who judges
+// damage.
+func (o *Options) durable(e Entry) bool {
+	return e.Kind == KindSeal || o.Durable == nil || o.Durable(e)
 }
 
 func (o *Options) disk() disk {
@@ -78,15 +98,15 @@ func (o *Options) maxEntry() int {
 	return o.MaxEntry
 }
 
-// Head is the state of a ledger.
+// Head is the state of a ledger: what a checkpoint signs is one, without Hash.
 type Head struct {
 	Size uint64 // entries
 	Hash Hash   // of the last entry; zero if there is none
 	Root Hash   // RFC 6962 Merkle root over the hashes of all entries
 }
 
-// Log is a ledger open for appending. It holds the file's lock until Close, and
-// is safe for concurrent use.
+// Log is a ledger open for appending. It holds the file's lock until Close, but
+// between [Log.Pause] and [Log.Resume], and is safe for concurrent use.
 type Log struct {
 	path      string
 	opts      Options
@@ -96,11 +116,15 @@ type Log struct {
 	mu      sync.Mutex
 	f       file
 	members Members // buf is the line being made, after one 0x00
-	size    int64   // of the file
+	redact  func(string) string
+	size    int64 // of the file
 	tree    Tree
+	seals   seals
 	last    Entry
 	opened  time.Time
 	dirty   bool  // written, or made, and not synced
+	owed    bool  // a seal is, or may be, among it: it is synced before more is written
+	paused  bool  // without the lock
 	failed  error // the first failed write or sync
 	closed  bool
 }
@@ -173,6 +197,7 @@ func (l *Log) load() error {
 		return err
 	}
 	v := newVerifier(l.path, &l.opts)
+	v.treed = true
 	size := info.Size()
 	l.size = size
 	for e, err := range v.entries(l.f, 0, size) {
@@ -186,6 +211,7 @@ func (l *Log) load() error {
 		}
 		l.add(e)
 	}
+	l.tree, l.seals = *v.given(), *v.seals
 	if v.session == "" {
 		return fmt.Errorf("opening %s: it is empty, and no session was named", l.path)
 	}
@@ -195,7 +221,6 @@ func (l *Log) load() error {
 
 // add takes over a verified or written entry.
 func (l *Log) add(e Entry) {
-	l.tree.Add(e.Hash)
 	if l.opts.Observe != nil {
 		l.opts.Observe(e)
 	}
@@ -204,58 +229,74 @@ func (l *Log) add(e Entry) {
 }
 
 // Append writes one entry with a single write and returns it, without Line. If
-// Options.Durable marks it, everything written is synced before it is written
-// and again before Append returns. An entry that cannot be encoded or is too
-// large ([ErrTooLarge]) leaves the log as it was; a failed write or sync makes
-// this and every later call return [ErrPoisoned], whatever reached the disk.
-// With a pointer to a body that is used again nothing is allocated.
+// Options.Durable marks it, it is synced before Append returns, and all before
+// it. An entry that cannot be encoded, is too large ([ErrTooLarge]) or is to be
+// committed leaves the log as it was; a failed write or sync makes this and every
+// later call return [ErrPoisoned], whatever reached the disk. With a pointer to a
+// body that is used again nothing is allocated.
 func (l *Log) Append(turn int, b Body) (Entry, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.usable(); err != nil {
+	if err := l.writable(); err != nil {
 		return Entry{}, err
 	}
-	e, err := l.encode(turn, b)
+	e, err := l.encode(turn, b, place{l.tree.Size(), l.last.Hash, l.size})
+	if err == nil && (e.Kind == KindSeal || l.opts.sealed(e)) {
+		err = errors.New("it counts only with a seal: it is to be committed")
+	}
 	if err != nil {
 		return Entry{}, fmt.Errorf("%s: entry %s: %w", l.path, b.Kind(), err)
 	}
-	durable := l.opts.Durable != nil && l.opts.Durable(e)
-	if durable && l.size > 0 { // in an empty ledger nothing has to be there before it
+	if err := l.write(l.members.buf[1:]); err != nil {
+		return Entry{}, err
+	}
+	if l.opts.Durable != nil && l.opts.Durable(e) {
 		if err := l.sync(); err != nil {
 			return Entry{}, err
 		}
 	}
-	line := l.members.buf[1:]
-	l.dirty = true
-	n, err := l.f.Write(line)
-	if err == nil && n != len(line) {
-		err = io.ErrShortWrite
-	}
-	if err != nil {
-		return Entry{}, l.poison(err)
-	}
-	l.size += int64(n)
-	if durable {
-		if err := l.sync(); err != nil {
-			return Entry{}, err
-		}
-	}
+	l.tree.Add(e.Hash)
 	l.add(e)
 	return l.last, nil
 }
 
+func (l *Log) write(lines []byte) error {
+	if l.owed {
+		if err := l.sync(); err != nil {
+			return err
+		}
+	}
+	l.dirty = true
+	n, err := l.f.Write(lines)
+	if err == nil && n != len(lines) {
+		err = io.ErrShortWrite
+	}
+	if err != nil {
+		return l.poison(err)
+	}
+	l.size += int64(n)
+	return nil
+}
+
+// place is where an entry comes to stand.
+type place struct {
+	seq    uint64
+	prev   Hash
+	offset int64
+}
+
 // encode makes the line of the next entry in l.members.buf.
-func (l *Log) encode(turn int, b Body) (Entry, error) {
+func (l *Log) encode(turn int, b Body, at place) (Entry, error) {
 	now := l.opts.Now()
 	e := Entry{
-		Seq:     l.tree.Size(),
+		Seq:     at.seq,
 		Time:    now.Round(0).UTC(),
 		MonoNS:  min(max(int64(now.Sub(l.opened)), 0), maxInt),
 		Kind:    b.Kind(),
 		Session: l.opts.Session,
 		Turn:    turn,
-		Prev:    l.last.Hash,
-		Offset:  l.size,
+		Prev:    at.prev,
+		Offset:  at.offset,
 	}
 	switch year := e.Time.Year(); {
 	case turn < 0 || turn > maxTurn:
@@ -266,7 +307,7 @@ func (l *Log) encode(turn int, b Body) (Entry, error) {
 		return Entry{}, fmt.Errorf("the clock says year %d", year)
 	}
 	m := &l.members
-	*m = Members{buf: e.appendHead(m.buf[:1]), comma: true}
+	*m = Members{buf: e.appendHead(m.buf[:1]), comma: true, redact: l.redact}
 	b.AppendMembers(m)
 	if m.err != nil {
 		return Entry{}, m.err
@@ -298,7 +339,7 @@ func (l *Log) sync() error {
 	if err := l.f.Sync(); err != nil {
 		return l.poison(err)
 	}
-	l.dirty = false
+	l.dirty, l.owed = false, false
 	return nil
 }
 
@@ -336,7 +377,7 @@ func (l *Log) Since(first Entry) iter.Seq2[Entry, error] {
 			return
 		}
 		v := newVerifier(l.path, &l.opts)
-		v.seq, v.prev = first.Seq, first.Prev
+		v.seq, v.prev, v.seals = first.Seq, first.Prev, nil
 		for e, err := range v.entries(f, first.Offset, size) {
 			if !yield(e, err) {
 				return

@@ -2,8 +2,10 @@ package ledger
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -12,6 +14,10 @@ const maxInt = 1<<53 - 1
 
 // maxDepth bounds the nesting of objects and arrays in one entry.
 const maxDepth = 32
+
+// ErrRedacted means that an entry would not be found any more by what it says,
+// because a part of that is to be redacted.
+var ErrRedacted = errors.New("a value that is to be redacted stands in a name that must be found again")
 
 // Body is what an entry says: a kind, and the members of that kind in their
 // fixed order.
@@ -34,6 +40,8 @@ type Members struct {
 	depth int
 	array uint64 // bit d is set while the container at depth d is an array
 	comma bool   // something stands before the next member
+	// redact is what [Log.Redact] was given, nil where texts stand as they are.
+	redact func(string) string
 }
 
 // Encode returns the members of b as one JSON object, as an entry holds them.
@@ -46,8 +54,30 @@ func Encode(b Body) ([]byte, error) {
 	return append(m.buf, '}'), nil
 }
 
-// Str writes a string, which must be UTF-8.
-func (m *Members) Str(name, value string) {
+// Str writes a string, which must be UTF-8, as [Log.Redact] has it.
+func (m *Members) Str(name, value string) { m.Name(name, value, 0) }
+
+// Name is Str of a string that others are found by: an entry in which one of its
+// first fixed bytes would be redacted is not fit ([ErrRedacted]).
+func (m *Members) Name(name, value string, fixed int) {
+	if m.redact != nil && m.err == nil {
+		redacted := m.redact(value)
+		if !strings.HasPrefix(redacted, value[:fixed]) {
+			m.fail(fmt.Errorf("member %q: %w", name, ErrRedacted))
+			return
+		}
+		value = redacted
+	}
+	m.Word(name, value)
+}
+
+// Redacted makes the strings that follow in this entry stand as they are: they were
+// taken from entries that were redacted.
+func (m *Members) Redacted() { m.redact = nil }
+
+// Word writes a string that is never redacted, because it is a word of the format,
+// a name that this program made, a key or a signature. It must be UTF-8.
+func (m *Members) Word(name, value string) {
 	if !m.name(name) {
 		return
 	}

@@ -113,7 +113,8 @@ func (v *verifier) classify(r io.ReaderAt, at, size int64) (why string, torn boo
 	case next < 0:
 		next = size
 	}
-	// Later lines must not hold anything that was durable.
+	// Later lines must not show that the writer had waited for what lies here.
+	waited := ""
 	for lines := newLines(r, next, size, v.max); ; {
 		line, _, err := lines.next()
 		switch {
@@ -124,8 +125,13 @@ func (v *verifier) classify(r io.ReaderAt, at, size int64) (why string, torn boo
 		case err != nil:
 			return "", false, err
 		}
-		if e, err := v.intact(line); err == nil && (v.durable == nil || v.durable(e)) {
-			return fmt.Sprintf("sectors of zeros before seq %d, which was durable: the file was damaged", e.Seq), false, nil
+		e, err := intact(line, nil)
+		switch {
+		case err != nil:
+		case waited != "":
+			return "sectors of zeros before " + waited + ", which was on disk: the file was damaged", false, nil
+		case v.opts.durable(e):
+			waited = fmt.Sprintf("seq %d", e.Seq)
 		}
 	}
 }
@@ -143,7 +149,7 @@ func (v *verifier) classifyEnd(r io.ReaderAt, at, size int64) (why string, torn 
 		// A crash leaves nothing but a newline behind a whole entry.
 		end := i + len(hashName) + hexSize + len(lineTail)
 		if end < len(tail) {
-			if _, err := v.intact(tail[:end]); err == nil {
+			if _, err := intact(tail[:end], nil); err == nil {
 				return "the newline behind the entry was changed", false, nil
 			}
 		}

@@ -18,10 +18,26 @@ func (t *Tree) Add(leaf Hash) {
 	h := leaf
 	level := bits.TrailingZeros64(^t.size)
 	for i := range level {
-		h = interior(t.edge[i], h)
+		h = interior(&t.edge[i], &h)
 	}
 	t.edge[level] = h
 	t.size++
+}
+
+// appendStored is Add, and appends to b what the leaf completes: its own hash, and
+// those of the full subtrees that end with it, smallest first. So tlog orders the
+// hashes it stores.
+func (t *Tree) appendStored(b []byte, leaf Hash) []byte {
+	h := leaf
+	b = append(b, h[:]...)
+	level := bits.TrailingZeros64(^t.size)
+	for i := range level {
+		h = interior(&t.edge[i], &h)
+		b = append(b, h[:]...)
+	}
+	t.edge[level] = h
+	t.size++
+	return b
 }
 
 // Size returns the number of leaves.
@@ -37,14 +53,14 @@ func (t *Tree) Root() Hash {
 	h := t.edge[low]
 	for i := low + 1; i < bits.Len64(t.size); i++ {
 		if t.size>>i&1 == 1 {
-			h = interior(t.edge[i], h)
+			h = interior(&t.edge[i], &h)
 		}
 	}
 	return h
 }
 
 // interior is RFC 6962's MTH(D[n]) = SHA-256(0x01 || left || right).
-func interior(left, right Hash) Hash {
+func interior(left, right *Hash) Hash {
 	var b [1 + 2*sha256.Size]byte
 	b[0] = 1
 	copy(b[1:], left[:])

@@ -441,7 +441,7 @@ func TestObserveSession(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	alone, err := ledger.Verify(filepath.Join(golden, EvidenceFile), EvidenceOptions(sid))
-	if err != nil || report.Evidence != alone {
+	if err != nil || !reflect.DeepEqual(report.Evidence, alone) {
 		t.Errorf("got %+v, want %+v (%v)", report.Evidence, alone, err)
 	}
 }

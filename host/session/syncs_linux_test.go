@@ -44,9 +44,8 @@ func TestSyncsOfARun(t *testing.T) {
 		"sessions/.new-SES-1/ledger",
 		"sessions/.new-SES-1",
 		"sessions", // from here on the session is there
-		// The turn: its evidence, all that came before its end, its end.
+		// The turn: its evidence, its end with all that came before.
 		"sessions/SES-1/ledger/evidence.jsonl",
-		"sessions/SES-1/ledger/exec.jsonl",
 		"sessions/SES-1/ledger/exec.jsonl",
 		// session.close
 		"sessions/SES-1/ledger/exec.jsonl",
