@@ -102,6 +102,9 @@ func RenameNoReplace(_ *Dir, old string, _ *Dir, _ string) error {
 	return fail("rename", old, unsupported())
 }
 
+// Link fails.
+func (*Dir) Link(old, _ string) error { return fail("link", old, unsupported()) }
+
 // ReadDir fails.
 func (*Dir) ReadDir(name string) ([]Entry, error) { return nil, fail("list", name, unsupported()) }
 

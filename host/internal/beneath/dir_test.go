@@ -95,7 +95,7 @@ func TestRefusedNames(t *testing.T) {
 				}
 			}
 		}
-		for _, op := range []string{"Remove", "RemoveAll", "Rename", "Rename to"} {
+		for _, op := range []string{"Remove", "RemoveAll", "Rename", "Rename to", "Link", "Link to"} {
 			if err := operations(d)[op]("."); !errors.Is(err, ErrName) {
 				t.Errorf("%s of the folder itself: got %v, want %v", op, err, ErrName)
 			}
@@ -127,6 +127,8 @@ func operations(d *Dir) map[string]func(name string) error {
 		"Rename":          func(n string) error { return Rename(d, n, d, "moved") },
 		"Rename to":       func(n string) error { return Rename(d, "file", d, n) },
 		"RenameNoReplace": func(n string) error { return RenameNoReplace(d, n, d, "moved") },
+		"Link":            func(n string) error { return d.Link(n, "linked") },
+		"Link to":         func(n string) error { return d.Link("file", n) },
 	}
 }
 
@@ -201,6 +203,11 @@ func TestErrors(t *testing.T) {
 			{"Remove", "full", fs.ErrExist}, // ENOTEMPTY
 			{"Rename", "none", fs.ErrNotExist},
 			{"Rename to", "full", fs.ErrExist}, // EISDIR, checked apart below
+			{"Link", "none", fs.ErrNotExist},
+			{"Link", "full", syscall.EPERM},
+			{"Link to", "file", fs.ErrExist},
+			{"Link to", "full", fs.ErrExist},
+			{"Link to", "none/x", fs.ErrNotExist},
 			{"create", "empty", syscall.EISDIR},
 			{"Remove", "empty", nil},
 			{"RemoveAll", "none", nil},
@@ -217,6 +224,12 @@ func TestErrors(t *testing.T) {
 		_, err := d.OpenFile("none/x", os.O_RDONLY, 0)
 		if got, want := err.Error(), "open none/x: no such file or directory"; got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+		if err := d.Link("file", "full/z"); err != nil {
+			t.Errorf("Link: %v", err)
+		}
+		if info, err := d.Stat("full/z"); err != nil || info.Nlink != 2 {
+			t.Errorf("Link made %+v, %v", info, err)
 		}
 		if err := RenameNoReplace(d, "file", d, "full/x"); !errors.Is(err, fs.ErrExist) {
 			t.Errorf("RenameNoReplace onto a file: %v", err)

@@ -197,6 +197,25 @@ func RenameNoReplace(from *Dir, old string, to *Dir, new string) error {
 	return rename(from, old, to, new, renameNoReplace)
 }
 
+// Link gives the file d/old the further name d/new, which must not exist: else it
+// fails with an error that wraps [fs.ErrExist]. Of several who do this at once with
+// the same new name one succeeds, on every filesystem that has links.
+func (d *Dir) Link(old, new string) error {
+	if old == "." || new == "." {
+		return fail("link", old, ErrName)
+	}
+	target, newBase, err := d.parent(new)
+	if err != nil {
+		return fail("link", new, err)
+	}
+	defer unix.Close(target)
+	err = d.at(old, func(fd int, base string) error { return unix.Linkat(fd, base, target, newBase, 0) })
+	if err != nil {
+		return fail("link", old, fmt.Errorf("to %s: %w", new, err))
+	}
+	return nil
+}
+
 func rename(from *Dir, old string, to *Dir, new string, call func(int, string, int, string) error) error {
 	if old == "." || new == "." {
 		return fail("rename", old, ErrName)

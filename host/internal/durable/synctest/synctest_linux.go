@@ -63,6 +63,8 @@ func Of(t testing.TB, cmd *exec.Cmd) (names []string) {
 			case errno == unix.EIO:
 				cmd.Process.Kill() //nolint:errcheck // it goes with the thread that traces it
 				t.Skip("this system does not tell what a traced process calls: ", errno)
+			case errno == unix.ESRCH: // the process ended meanwhile, and this thread with it
+				continue
 			case errno != 0:
 				t.Fatal(errno)
 			}
