@@ -12,7 +12,7 @@ VET      := $(GO) vet -stdmethods=false
 export CGO_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test build runtime race lint fmt fuzz bench golden guests tools cross check
+.PHONY: help demo test build runtime race lint fmt fuzz bench golden guests tools cross mutants check
 
 help: ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-14s %s\n", $$1, $$2}'
@@ -97,6 +97,9 @@ cross: ## build and vet for the other platforms
 	done
 	@echo wasip1/wasm
 	@GOOS=wasip1 GOARCH=wasm $(VET) ./guest-sdk/... ./examples/... ./testdata/guests/...
+
+mutants: ## break the ledger in known ways, one at a time, and see that a test finds each
+	@sh .ci/mutants
 
 check: ## everything that must pass before a change lands
 	@sh .ci/steps lint test race cross fuzz

@@ -37,7 +37,9 @@ for wasm in build/guests/*.wasm; do
 	cp "$wasm" "$demo/$agent/agent.wasm"
 done
 
-# What agenthost keeps goes there, not to .agenthost in this tree.
+# What agenthost keeps goes there, not to .agenthost in this tree; and so does the
+# key that signs the record, which is otherwise kept for good.
+export AGENTHOST_CONFIG="$PWD/$demo/config"
 export AGENTHOST_ROOT="$demo/root"
 echo "$ export AGENTHOST_ROOT=$AGENTHOST_ROOT"
 

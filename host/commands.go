@@ -142,7 +142,7 @@ func (r *run) commands(now *timer) (*gate.Commands, error) {
 			Time: c.Time, CPU: c.CPU, Memory: c.Memory, Processes: c.Processes,
 			OpenFiles: c.OpenFiles, FileSize: c.FileSize, Output: c.Output,
 		},
-		Kept: c.Kept, Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Digests: digests, Hidden: hidden,
+		Kept: c.Kept, Time: c.Together, Wait: now.pause, Blob: r.session.Blob, Listing: r.session.Listing, Digests: digests, Hidden: hidden,
 		Places: gate.Places{
 			Workspace: workspace, Published: r.session.OutputPath(),
 			Staged: r.staging.Path(session.AreaWorkspace), Out: r.staging.Path(session.AreaOut), Tmp: r.staging.Path(session.AreaTmp),

@@ -21,6 +21,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // execute are capabilities that grant commands, one by string, and all files.
@@ -244,7 +245,7 @@ func TestCommandsHostKilled(t *testing.T) {
 	const mark = "host-killed-731"
 	if workspace := os.Getenv("AGENTHOST_TEST_KILLED"); workspace != "" {
 		b.workspace = workspace
-		b.root = must(session.OpenRoot(session.Options{Workspace: workspace}))(t)
+		b.root = must(session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: workspace}))(t)
 		b.run(commanding(with(execute("sh pkg:wait.sh "+mark), writes("out/**?")), map[string]string{
 			// Some of them in sessions of their own, and without a parent.
 			"wait.sh": "echo x > /out/a; for i in 1 2 3; do setsid sh -c 'sleep 600; :' $1 & done; (sh -c 'sleep 600; :' $1 &); echo > /tmp/running; sleep 600; :\n",
@@ -272,7 +273,7 @@ func TestCommandsHostKilled(t *testing.T) {
 			t.Fatalf("processes survive: %v", marked(t, mark))
 		}
 	}
-	root := must(session.OpenRoot(session.Options{Workspace: b.workspace}))(t)
+	root := must(session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: b.workspace}))(t)
 	defer root.Close()
 	summaries := must(root.List())(t)
 	if len(summaries) != 1 {

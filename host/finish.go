@@ -56,6 +56,11 @@ func (r *run) realize(ctx context.Context, e ending) ([]record.Publication, erro
 			if err := r.mismatch(w.Path, record.CodeUnsafeFile, "it is not a file that a recorded operation made"); err != nil {
 				return nil, err
 			}
+		case r.turn.Redact.Number(w.Path) != 0:
+			what := fmt.Sprintf("value %d to redact stands in its name, by which it must be found again", r.turn.Redact.Number(w.Path))
+			if err := errors.Join(r.digest(w), r.mismatch(w.Path, record.CodeUnsafeFile, what)); err != nil {
+				return nil, err
+			}
 		default:
 			if !ok {
 				if err := r.mismatch(w.Path, record.CodeUndeclaredWrite, "it was written and not declared"); err != nil {
@@ -244,7 +249,9 @@ func (r *run) publish(ctx context.Context, e ending, publications []record.Publi
 		return err
 	}
 	r.result.Published, r.result.Output = publications, e.output()
-	r.result.Exec = r.session.Exec.Head()
+	if r.result.Checkpoint, err = r.session.Checkpoint(); err != nil {
+		return err
+	}
 	for _, f := range findings {
 		r.result.Message, r.result.Hint = f.String(), "the turn is committed; agenthost session show tells what it was to publish"
 	}
@@ -263,7 +270,9 @@ func (r *run) end(e ending) error {
 	if _, err := r.session.End(end); err != nil {
 		return err
 	}
-	r.result.Exec = r.session.Exec.Head()
+	if r.result.Checkpoint, err = r.session.Checkpoint(); err != nil {
+		return err
+	}
 	switch r.result.Status {
 	case record.StatusDryRun:
 		r.result.Output = e.output()
@@ -289,8 +298,7 @@ func (r *run) evidence() error {
 		}
 	}
 	r.result.Evidence = evidence
-	_, err := r.session.Evidence.Append(r.result.Number, &evidence)
-	return err
+	return r.session.Prove(&evidence)
 }
 
 // readEvidence computes the turn's evidence from the file.

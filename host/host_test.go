@@ -19,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 func TestMain(m *testing.M) {
@@ -83,7 +84,7 @@ func newBench(t testing.TB, files map[string]string) *bench {
 	for name, content := range files {
 		b.write(name, content)
 	}
-	b.root = must(session.OpenRoot(session.Options{Workspace: b.workspace}))(t)
+	b.root = must(session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: b.workspace}))(t)
 	t.Cleanup(func() { b.root.Close() })
 	return b
 }

@@ -2,6 +2,7 @@ package host
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/redact"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -45,6 +47,11 @@ type Turn struct {
 	// before it begins, with its session and number; a turn that then does not
 	// begin has counted all the same. It must be set where there is a work order.
 	Claim func(ctx context.Context, session string, turn int) error
+
+	// Redact is what is kept out of the record of the turn, in texts and in blobs.
+	// The guest and the Result have everything as it is. No output may be called by
+	// one of the values.
+	Redact *redact.Values
 
 	AsOf   time.Time // zero means the time of the turn, cut to milliseconds
 	Strict bool      // hidden opens and undeclared reads are violations
@@ -263,6 +270,9 @@ func (p *Prepared) declareOutputs() error {
 		}
 		if !archive.IsRole(o.Role) {
 			return &RequestError{fmt.Sprintf("output %q cannot have the role %q", o.Path, o.Role), "say what it is for, with up to 64 letters, digits, and _ . -"}
+		}
+		if n := cmp.Or(p.turn.Redact.Number(o.Path), p.turn.Redact.Number(o.Role)); n != 0 {
+			return &RequestError{fmt.Sprintf("value %d to redact stands in what an output is called", n), "give the output another name or role: what is published must be found by it"}
 		}
 		if name, literal := capability.Literal(o.Path); literal && !own(o.Path) {
 			if _, err := p.enforcer.Check(capability.Write, name); err != nil {

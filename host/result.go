@@ -49,7 +49,8 @@ type Result struct {
 	Memory   int64 // most bytes of linear memory
 	Began    time.Time
 	Duration time.Duration
-	Exec     ledger.Head // after the turn
+	// Checkpoint is that of exec.jsonl after the turn, signed by process and host.
+	Checkpoint ledger.Checkpoint
 }
 
 // Envelope is the result of a run as JSON: plain values, with nothing in them
@@ -94,6 +95,7 @@ type Evidence struct {
 	Violations      []record.Violation    `json:"violations"`
 	Hidden          []record.Probe        `json:"hidden"`
 	Discarded       []record.File         `json:"discarded"`
+	Checkpoint      string                `json:"checkpoint,omitempty"` // a signed note
 }
 
 // EnvelopeError says what went wrong and what to do.
@@ -118,6 +120,9 @@ func (r *Result) Envelope() Envelope {
 			UndeclaredReads: list(r.Evidence.UndeclaredReads), ExternalCalls: list(r.Evidence.ExternalCalls),
 			Violations: list(r.Evidence.Violations), Hidden: list(r.Evidence.Hidden), Discarded: list(r.Evidence.Discarded),
 		},
+	}
+	if r.Checkpoint.Origin != "" {
+		e.Evidence.Checkpoint = r.Checkpoint.String()
 	}
 	for _, p := range r.Published {
 		e.Published = append(e.Published, Published{p.Path, p.Role, p.SHA256, p.Size})

@@ -14,6 +14,7 @@ import (
 	"github.com/agenthost/agenthost/host/internal/gate"
 	"github.com/agenthost/agenthost/host/internal/meter"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/redact"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -68,6 +69,8 @@ func (p *Prepared) Run(ctx context.Context, s *session.Session) (*Result, error)
 	if err := r.fits(); err != nil {
 		return nil, err
 	}
+	s.Redact(p.turn.Redact)
+	defer s.Redact(nil)
 	defer func() {
 		if r.published != nil {
 			r.published.Close()
@@ -93,6 +96,9 @@ func (r *run) fits() error {
 	if err := Continues(string(r.session.ID), open, r.pkg); err != nil {
 		return err
 	}
+	if err := Redactable(string(r.session.ID), r.turn.Redact); err != nil {
+		return err
+	}
 	judged, err := r.workspace.Stat(".")
 	if err != nil {
 		return fmt.Errorf("examine the workspace: %w", err)
@@ -105,6 +111,18 @@ func (r *run) fits() error {
 		return &RequestError{
 			fmt.Sprintf("session %s publishes to another workspace than %s", r.session.ID, r.turn.Workspace),
 			"use the workspace the session was opened in",
+		}
+	}
+	return nil
+}
+
+// Redactable refuses values that stand in what this host itself calls the folders
+// of a session: nothing would be found again. The error is a *[RequestError].
+func Redactable(session string, values *redact.Values) error {
+	if n := values.Number("output/" + session + "/ tmp/ pkg: deps:"); n != 0 {
+		return &RequestError{
+			fmt.Sprintf("value %d to redact stands in the names that agenthost gives, such as output/%s", n, session),
+			"leave it out; if it is in the id of the session only, another session has another",
 		}
 	}
 	return nil
@@ -168,6 +186,7 @@ func (r *run) beginEntry() (*record.TurnBegin, error) {
 		WorkOrder: r.workOrder(), AsOf: r.asOf.UTC().Format(time.RFC3339Nano),
 		Inputs: r.recordInputs(), Outputs: r.recordOutputs(string(r.session.ID)),
 		Limits: recordLimits(r.limits), DryRun: r.turn.DryRun, Strict: r.turn.Strict,
+		Redacted: int64(r.turn.Redact.Count()),
 	}
 	if query := r.query(); query != nil {
 		if begin.Query, err = r.blob(query); err != nil {
@@ -224,7 +243,7 @@ func (r *run) execute(outer context.Context) (ending, error) {
 		Rights: r.rights, Package: r.pkg, Deps: r.libraries,
 		Inputs: r.inputs, Outputs: r.outputs,
 		Exec: r.session.Exec, Evidence: r.session.Evidence, Recorded: r.collected.Add,
-		Charge: now.charge, Ceiling: r.runner.ceilingOf(r.limits), Commands: commands,
+		Charge: now.charge, Ceiling: r.ceiling(), Commands: commands,
 	})
 	if err != nil {
 		return ending{}, err
@@ -236,6 +255,16 @@ func (r *run) execute(outer context.Context) (ending, error) {
 	r.result.Duration = time.Since(started)
 	r.result.Fuel, r.result.Memory = e.fuel, e.memory
 	return e, err
+}
+
+// ceiling is all that bounds the turn at its gate. A mark is up to four times as
+// long as what it stands for.
+func (r *run) ceiling() gate.Ceiling {
+	c := r.runner.ceilingOf(r.limits)
+	if r.turn.Redact != nil {
+		c.Evidence /= 4
+	}
+	return c
 }
 
 // settle ends the gate, which may find that the host failed or that an input

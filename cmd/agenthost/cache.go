@@ -49,8 +49,8 @@ before. Nothing of the package is run, and no rights are needed.`,
 				ArgsUsage: "[PKG…]",
 				Description: `Removes everything, or the packages named and their modules; a PKG is an id, or
 what run takes. What an earlier version or a killed process left goes too, and
-where no PKG is named the index that trace keeps of sessions. Agents that run
-meanwhile are not disturbed.`,
+where no PKG is named the indexes that trace keeps of sessions and ledger prove of
+ledgers. Agents that run meanwhile are not disturbed.`,
 				Flags: []cli.Flag{
 					olderThanFlag("only what was last used"),
 				},
@@ -191,9 +191,12 @@ func (p *program) cacheClean(c *cli.Context) error {
 	}
 	done, err := cache.Clean(what)
 	if err == nil && len(names) == 0 {
-		var freed int64
-		freed, err = audit.CleanIndexes(cache.Dir(), func(used time.Time) bool { return what.Unused == 0 || time.Since(used) > what.Unused })
-		done.Bytes += freed
+		old := func(used time.Time) bool { return what.Unused == 0 || time.Since(used) > what.Unused }
+		var sessions, proofs int64
+		if sessions, err = audit.CleanIndexes(cache.Dir(), old); err == nil {
+			proofs, err = cleanProofs(cache.Dir(), old)
+		}
+		done.Bytes += sessions + proofs
 	}
 	if err != nil {
 		return rootError(err, "make the cache folder writable, or delete it: agenthost cache dir prints its name")

@@ -9,6 +9,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -190,7 +191,11 @@ func (p *program) values(placeholder string) completion {
 	switch placeholder {
 	case "DIR", "FOLDER":
 		found.kind = completeFolders
-	case "FILE", "PATH", "ARCHIVE":
+	case "HOST":
+		for _, h := range otherHosts() {
+			found.words = append(found.words, [2]string{archive.KeyName(h), ""})
+		}
+	case "FILE", "PATH", "ARCHIVE", "PROOF", "LINE":
 		found.kind = completeFiles
 	case "PKG", "PKG-ID", "OLD", "NEW":
 		if placeholder != "PKG-ID" {
@@ -202,6 +207,10 @@ func (p *program) values(placeholder string) completion {
 	case "PLANE":
 		for _, plane := range session.Planes() {
 			found.words = append(found.words, [2]string{plane, ""})
+		}
+	case "KIND":
+		for _, kind := range kinds() {
+			found.words = append(found.words, [2]string{kind, ""})
 		}
 	case "RIGHT":
 		found.words = [][2]string{{"read", ""}, {"write", ""}, {"execute", ""}}

@@ -161,9 +161,13 @@ func (p *program) controlInit(c *cli.Context) error {
 		return err
 	}
 	path := p.controlPath()
-	if err := plane.Init(path, plane.Options{By: invoker(), Version: host.Version}, p.showToken); err != nil {
+	if err := plane.Init(path, plane.Options{By: invoker(), Version: host.Version, Key: hostKey}, p.showToken); err != nil {
 		var disk *os.PathError
-		if errors.As(err, &disk) {
+		var key *failure
+		switch {
+		case errors.As(err, &key):
+			return key
+		case errors.As(err, &disk):
 			return rootError(err, "there is no control plane there yet; make room and the folder writable, or name another folder with --root")
 		}
 		return &failure{message: err.Error(), hint: "name another folder with --root", code: exitUsage, err: err}

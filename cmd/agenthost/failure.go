@@ -7,8 +7,10 @@ import (
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/hostkey"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -65,6 +67,7 @@ func explain(err error) *failure {
 		refused   *plane.RefusedError
 		mismatch  *plane.MismatchError
 		pending   *plane.UnfinishedError
+		unknown   *record.UnknownHostError
 	)
 	switch {
 	case errors.As(err, &f):
@@ -79,6 +82,8 @@ func explain(err error) *failure {
 		if strings.HasPrefix(mismatch.Path, "planes/") {
 			f.hint += "; agenthost integrity-check tells what else is not what it was"
 		}
+	case errors.As(err, &unknown):
+		f = &failure{message: err.Error(), hint: unknownHostHint(unknown), code: exitRefused}
 	case errors.Is(err, plane.ErrChanged):
 		f = &failure{message: err.Error(), hint: "nothing was done; do it again", code: exitHost}
 	case errors.As(err, &pending):
@@ -110,7 +115,7 @@ func explain(err error) *failure {
 	case errors.As(err, &grant):
 		f = &failure{message: grant.Error(), hint: grant.Hint, code: exitUsage}
 	case errors.As(err, &broken):
-		f = &failure{message: err.Error(), hint: "the entries before it are intact; do not trust what comes after", code: exitIntegrity}
+		f = &failure{message: err.Error(), hint: "the entries before it are intact; do not trust what comes after; agenthost ledger repair SESSION says what would be lost", code: exitIntegrity}
 	case errors.As(err, &order):
 		f = &failure{message: order.Error(), hint: order.Hint, code: exitRefused}
 	case errors.Is(err, policy.ErrNotAccepted):
@@ -120,6 +125,15 @@ func explain(err error) *failure {
 	}
 	f.err = err
 	return f
+}
+
+// unknownHostHint says how to trust a host. The name of a key that is none of
+// agenthost's may hold anything, and is not for a shell.
+func unknownHostHint(e *record.UnknownHostError) string {
+	if e.Host.Name() != hostkey.Name {
+		return "its key is none that agenthost makes: do not trust it"
+	}
+	return "if you know whose it is, and that this came from there: agenthost ledger trust " + e.Host.String()
 }
 
 func manifestFailure(m *archive.ManifestError) *failure {

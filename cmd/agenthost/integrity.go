@@ -91,6 +91,9 @@ func (p *program) showIntegrity(found audit.Integrity) {
 		verdict = count(found.Errors(), "error") + ", " + count(found.Warnings(), "warning")
 	}
 	n := found.Checked
+	if n.Accepted > 0 {
+		verdict += ", " + acceptedLosses(n.Accepted)
+	}
 	p.term.line("checked %s, %s, %s, %s: %s",
 		count(n.Sessions, "session"), entries(uint64(n.Entries)), count(n.Packages, "package"), count(n.Files, "file"), verdict) //nolint:gosec // a number of entries
 }

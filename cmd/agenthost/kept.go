@@ -199,9 +199,9 @@ func readKept(ctx context.Context, root *session.Root, t target, hashing bool) (
 	recorded, roleOf := w.recorded(kept.Files), w.roles(string(t.id))
 	for _, f := range kept.Files {
 		file := keptFile{Path: f.Path, Size: f.Size, Is: f.Unfit, Role: roleOf(f.Path), Why: w.why[f.Path], file: f}
-		if r, ok := recorded[f.Path]; ok {
+		if r, ok := recordedAs(recorded, f.Path); ok {
 			file.Recorded, file.size = &r.SHA256, r.Size
-			delete(recorded, f.Path)
+			delete(recorded, r.Path)
 		}
 		if hashing && f.Unfit == "" {
 			if err := file.hash(ctx, kept); err != nil {

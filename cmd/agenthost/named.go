@@ -223,6 +223,9 @@ func (s *sources) ask() (err error) {
 
 // openFile opens a packed package, a folder or a module.
 func openFile(cache *host.Cache, name string) (named, error) {
+	if err := withoutKey(name); err != nil {
+		return named{}, err
+	}
 	read := archive.OpenPath
 	if cache != nil {
 		read = cache.OpenPackage

@@ -13,6 +13,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // operands are the command's operands, what followed "--" included: at least
@@ -79,8 +80,11 @@ func (p *program) there(root *session.Root, done string) error {
 
 // openRoot opens the workspace and the root beneath it that the global flags
 // name. It makes neither.
-func (p *program) openRoot() (*session.Root, error) {
-	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Step: p.step, Observe: p.watch})
+func (p *program) openRoot() (*session.Root, error) { return p.openRootTrusting(trustedHosts) }
+
+// openRootTrusting is openRoot for who trusts other hosts, too.
+func (p *program) openRootTrusting(hosts func() ([]ledger.Verifier, error)) (*session.Root, error) {
+	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Key: hostKey, Hosts: hosts, Step: p.step, Observe: p.watch})
 	switch {
 	case err == nil:
 		return root, nil

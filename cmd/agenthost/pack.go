@@ -57,6 +57,9 @@ func (p *program) packagePack(c *cli.Context) error {
 	if info, err := os.Stat(src); err == nil && !info.IsDir() {
 		return usageError(fmt.Sprintf("--src %s is not a folder", src), "name the folder that holds the manifest.json")
 	}
+	if err := withoutKey(src); err != nil {
+		return err
+	}
 	id := c.String("id")
 	if id != "" {
 		if err := archive.CheckID("PKG", id); err != nil {

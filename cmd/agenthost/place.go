@@ -20,14 +20,16 @@ import (
 
 // place is where a turn runs: the root, and the session in it.
 type place struct {
-	root    *session.Root
-	session *session.Session // to continue; nil: a new one is opened
-	plane   string           // of the session
-	seed    []byte           // of a new one; nil: made for it
-	open    bool             // a new one is not closed after the turn
-	output  string           // -o
-	again   string           // PKG as it was given
-	least   host.Fence       // that its commands may run in
+	root       *session.Root
+	session    *session.Session // to continue; nil: a new one is opened
+	plane      string           // of the session
+	seed       []byte           // of a new one; nil: made for it
+	open       bool             // a new one is not closed after the turn
+	output     string           // -o
+	checkpoint string           // --checkpoint-out
+	receipt    *newFile         // the file of that; nil without one
+	again      string           // PKG as it was given
+	least      host.Fence       // that its commands may run in
 }
 
 // stays reports whether the session is open after the turn.
@@ -98,7 +100,9 @@ func sessionError(id session.ID, err error, hint string) error {
 	case errors.Is(err, session.ErrNotFound):
 		return &failure{message: fmt.Sprintf("session %s is not there any more", id), hint: "agenthost session list shows those of this root", code: exitUsage, err: err}
 	case errors.As(err, &broken):
-		return err
+		f := explain(err)
+		f.hint = "take it from a backup; else agenthost ledger repair " + string(id) + " says what would be lost"
+		return f
 	}
 	return rootError(err, hint)
 }
@@ -113,9 +117,15 @@ func (in *place) enter(ctx context.Context, turn host.Turn, open record.SessionO
 	if err != nil {
 		return nil, err
 	}
+	if err := host.Redactable(string(id), turn.Redact); err != nil {
+		return nil, err
+	}
 	s, err := in.root.Create(ctx, session.Opening{ID: id, Plane: in.plane, Open: open, Seed: seed})
 	if errors.Is(err, session.ErrExists) {
 		return nil, usageError(fmt.Sprintf("session %s exists: this turn was run in this root already", id), "--as-of and --seed together name the session: change one of them, or use another --root")
+	}
+	if err == nil && !in.open {
+		s.CloseWithTurn()
 	}
 	return s, rootError(err, notRun)
 }

@@ -31,7 +31,10 @@ What holds for commands: path is a list of absolute folders in which their progr
 are looked up, beneath /usr or /opt and never the agent's (default: /usr/bin, /bin);
 env a list of names of variables of agenthost's own environment that they get beside
 a fixed set, never one that changes what programs run, such as LD_PRELOAD. The fence
-they must run in no file says: only --min-fence or AGENTHOST_MIN_FENCE.`,
+they must run in no file says: only --min-fence or AGENTHOST_MIN_FENCE.
+
+What is kept out of the record of every run, redact says: a list of env:NAME, the value
+of a variable, and file:PATH, each line of a file.`,
 				Flags:  []cli.Flag{policyFlag(), minFenceFlag()},
 				Action: p.policyShow,
 			},
@@ -119,6 +122,7 @@ func (p *program) policyShow(c *cli.Context) error {
 	p.list("requires a trusted signature in", signed)
 	p.list("limits every turn to", limitsInWords(pol.Limits))
 	p.list("lets commands see the variables", pol.Env)
+	p.list("keeps out of every record", pol.Redact)
 	p.list("looks up commands in", host.CommandPath(pol))
 	p.term.line("%s", fenceInWords(least))
 	return nil

@@ -18,7 +18,9 @@ import (
 
 	"github.com/agenthost/agenthost/host"
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/hostkey"
 	"github.com/agenthost/agenthost/host/policy"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 )
 
@@ -64,9 +66,12 @@ which something happened last.`,
 			&cli.StringSliceFlag{Name: "without", Usage: "leave out a `RIGHT`: read, write or execute"},
 			&cli.StringSliceFlag{Name: "forbid", Usage: "a `PATTERN` of names nothing may touch"},
 			&cli.BoolFlag{Name: "strict", Usage: "make hidden opens and undeclared reads violations"},
+			&cli.StringFlag{Name: "redact", Usage: "keep each line of `FILE` out of the record: a mark stands for it in texts and blobs"},
+			&cli.StringSliceFlag{Name: "redact-env", Usage: "keep the value of the environment variable `NAME` out of the record"},
 			&cli.BoolFlag{Name: "dry-run", Usage: "publish nothing; say what would be"},
 			&cli.StringFlag{Name: "as-of", Usage: "the agent's clock starts at this `TIME`, as 2026-01-02T15:04:05Z"},
 			&cli.StringFlag{Name: "seed", Usage: "32 bytes in `HEX` behind the agent's random numbers"},
+			&cli.StringFlag{Name: "checkpoint-out", Usage: "write the signed checkpoint of the session's ledger to `FILE`, as a receipt for verify --receipt"},
 		},
 		Action: p.runTurn,
 	}
@@ -94,7 +99,7 @@ func (p *program) runTurn(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	in := place{output: c.String("output"), again: c.Args().First(), open: c.Bool("open"), least: least}
+	in := place{output: c.String("output"), again: c.Args().First(), open: c.Bool("open"), least: least, checkpoint: c.String("checkpoint-out")}
 	if in.seed, err = seedOf(c.String("seed")); err != nil {
 		return err
 	}
@@ -146,6 +151,9 @@ func (p *program) runTurn(c *cli.Context) error {
 		return err
 	}
 	if err := p.trust(c, from, in.plane, pkg, libs, turn.Policy); err != nil {
+		return err
+	}
+	if turn.Redact, err = p.redacted(c, turn.Policy); err != nil {
 		return err
 	}
 	if turn.Narrow.WorkOrder, turn.Claim, err = p.workOrder(root, c.String("work-order"), pkg.Package); err != nil {
@@ -318,13 +326,15 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// protectedBy is what of the root, and of others, a guest may never see.
+// protectedBy is what a guest may never see: of the root, and of others, and where
+// host keys lie.
 func protectedBy(root *session.Root) ([]string, error) {
 	paths, err := root.Protected()
 	if err != nil {
 		return nil, &failure{message: err.Error(), hint: "name another folder with --workspace", code: exitUsage, err: err}
 	}
-	return paths, nil
+	config, err := configFolders()
+	return append(paths, config...), err
 }
 
 // runIn prepares the turn, opens a session for it where there is none to continue,
@@ -345,6 +355,10 @@ func (p *program) runIn(ctx context.Context, in place, cache *host.Cache, pkg *a
 	for _, w := range prepared.Warnings() {
 		p.term.note("agenthost: warning: %s", w)
 	}
+	if in.receipt, err = openNew("--checkpoint-out", in.checkpoint, "the turn has ended as it says; agenthost ledger checkpoint prints its checkpoint"); err != nil {
+		return err
+	}
+	defer in.receipt.drop()
 	made, err := makeOutput(in.output)
 	if err != nil {
 		return err
@@ -364,19 +378,28 @@ func (p *program) runIn(ctx context.Context, in place, cache *host.Cache, pkg *a
 		return p.notEnded(s, err)
 	}
 	closed := rootError(in.leave(s), "the turn has ended as it says; only that its session did is not on record")
+	kept := in.receipt.write([]byte(result.Checkpoint.String()))
 	var copied error
 	if in.output != "" {
 		if copied = copyOutput(in.root, result, in.output); copied != nil {
 			in.output = ""
 		}
 	}
-	return cmp.Or(p.report(in, result), copied, closed)
+	return cmp.Or(p.report(in, result), copied, closed, kept)
 }
 
 // rootError gives the user a way out where the root could not be read or
 // written; nil if err is.
 func rootError(err error, hint string) error {
 	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	var key *hostkey.Error
+	if errors.As(err, &key) { // which does not lie in the root
+		return keyError(err)
+	}
+	var unknown *record.UnknownHostError
+	if errors.As(err, &unknown) { // the disk is not in the way
 		return err
 	}
 	return &failure{message: err.Error(), hint: hint, code: exitHost, err: err}

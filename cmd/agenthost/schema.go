@@ -173,9 +173,13 @@ func entrySchema() (*jsonschema.Schema, error) {
 		record.PackageUninstall{},
 		record.RegistryRebuild{},
 		record.SessionPrune{},
+		record.SessionErase{},
+		record.LedgerRepair{},
 		record.ChangeRefused{},
 		record.WorkOrderTurn{},
 		record.ContextSnapshot{},
+		record.HostKey{},
+		ledger.Seal{},
 	} {
 		s, err := schemaOf(reflect.TypeOf(body))
 		if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // acceptor returns what reports whether a document fits a schema.
@@ -127,13 +128,19 @@ func TestEntrySchema(t *testing.T) {
 func governance(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), record.GovernanceFile)
-	log, err := ledger.Create(path, record.GovernanceOptions())
+	o := record.GovernanceOptions()
+	var err error
+	if o.Key, err = ledgertest.Host(); err != nil {
+		t.Fatal(err)
+	}
+	log, err := ledger.Create(path, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := ledger.Sum(nil)
 	by, pkg := record.Actor{UID: 7, User: "u"}, record.Package{ID: "PKG-A", Version: "1.0.0", SHA256: sum}
 	for _, b := range []ledger.Body{
+		record.HostKey{Origin: "agenthost/control/governance/0123456789abcdef", Key: "k"},
 		record.ControlInit{By: by, Agenthost: "0", Token: sum},
 		record.TokenRotate{By: by, Token: sum, Lost: true},
 		record.SignerTrust{By: by, Key: "k"},
@@ -147,11 +154,13 @@ func governance(t *testing.T) string {
 		record.PackageUninstall{By: by, Package: pkg, Plane: "ho1", Stored: true},
 		record.RegistryRebuild{By: by, SHA256: sum},
 		record.SessionPrune{By: by, SessionID: "SES-A", Plane: "ho1", Published: true},
+		record.SessionErase{By: by, SessionID: "SES-A", Plane: "ho1", Blobs: []ledger.Hash{sum}, Why: "asked"},
+		record.LedgerRepair{By: by, Ledger: "SES-A", Plane: "ho1", Fault: "f"},
 		record.ChangeRefused{By: by, Change: record.KindPackageInstall, Code: "c", Message: "m"},
 		record.WorkOrderTurn{WorkOrder: "WO-A", Package: pkg, SessionID: "SES-A", TurnNumber: 1, SHA256: sum},
 		record.ContextSnapshot{SessionID: "SES-A", Plane: "ho1", Size: 1, Head: sum, SHA256: sum, Bytes: 1},
 	} {
-		if _, err := log.Append(0, b); err != nil {
+		if _, err := log.Commit(0, b); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,7 +39,7 @@ func buildGuest(dir string) (string, error) {
 		return "", fmt.Errorf("build the scripted agent: %w: %s", err, out)
 	}
 	first := exec.Command("agenthost", "run", file, "--workspace", dir, "--root", filepath.Join(dir, "root"))
-	first.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"))
+	first.Env = append(os.Environ(), "XDG_CACHE_HOME="+filepath.Join(dir, "cache"), "AGENTHOST_CONFIG="+filepath.Join(dir, "config"))
 	if out, err := first.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("run the scripted agent: %w: %s", err, out)
 	}

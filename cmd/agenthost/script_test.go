@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 var update = flag.Bool("update", false, "accept what the commands print now as the golden texts of testdata")
@@ -56,15 +58,24 @@ func TestScript(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
 			home := filepath.Join(env.WorkDir, ".home")
-			for _, name := range []string{"HOME", "XDG_CONFIG_HOME"} {
-				env.Setenv(name, home)
-			}
+			env.Setenv("HOME", home)
 			env.Setenv("XDG_CACHE_HOME", filepath.Join(shared, "cache"))
+			// Each script is a host of its own, whose key lies beside its workspace.
+			config, err := os.MkdirTemp(shared, "config-")
+			if err != nil {
+				return err
+			}
+			env.Setenv("XDG_CONFIG_HOME", config)
 			ledgers, err := filepath.Abs(filepath.Join("..", "..", "testdata", "ledgers"))
 			if err != nil {
 				return err
 			}
 			env.Setenv("LEDGERS", ledgers)
+			host, err := ledgertest.Host()
+			if err != nil {
+				return err
+			}
+			env.Setenv("LEDGERSHOST", host.Verifier().String())
 			env.Values[snapshots{}] = map[string]string{}
 			env.Values[guestFile{}] = guest
 			return os.Mkdir(home, 0o700)

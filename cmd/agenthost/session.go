@@ -82,6 +82,7 @@ type listed struct {
 	Code    string         `json:"code,omitempty"`
 	State   string         `json:"state"` // open, unfinished, closed, broken
 	Error   string         `json:"error,omitempty"`
+	Lost    int            `json:"accepted_losses,omitempty"`
 }
 
 func (p *program) sessionList(_ *cli.Context, root *session.Root, _ []string) error {
@@ -95,7 +96,7 @@ func (p *program) sessionList(_ *cli.Context, root *session.Root, _ []string) er
 	var bad error
 	rows := []listed{}
 	for _, s := range list {
-		row := listed{string(s.ID), s.Plane, s.Package, s.Opened, s.Turns, s.Status, s.Code, state(s), ""}
+		row := listed{string(s.ID), s.Plane, s.Package, s.Opened, s.Turns, s.Status, s.Code, state(s), "", s.Accepted}
 		if s.Err != nil {
 			row.Error = s.Err.Error()
 			if bad == nil {
@@ -114,6 +115,9 @@ func (p *program) sessionList(_ *cli.Context, root *session.Root, _ []string) er
 		if r.Error != "" {
 			p.term.line("%s  %s  %s", r.Session, r.Plane, r.State)
 			continue
+		}
+		if r.Lost > 0 {
+			r.State += "  " + acceptedLosses(r.Lost)
 		}
 		p.term.line("%s  %s  %s %s  %s  %s  %s", r.Session, r.Plane, r.Package.ID, r.Package.Version,
 			count(r.Turns, "turn"), strings.TrimSpace(r.Status+" "+r.Code), r.State)
@@ -146,6 +150,7 @@ type shown struct {
 	Open    record.SessionOpen `json:"open"`
 	State   string             `json:"state"` // open, unfinished, closed
 	Turns   []*shownTurn       `json:"turns"`
+	Lost    int                `json:"accepted_losses,omitempty"`
 }
 
 // shownTurn is one turn of a session. Without Status it has not ended.
@@ -205,6 +210,10 @@ func readSession(path string) (shown, error) {
 		switch b := body.(type) {
 		case record.SessionOpen:
 			s.Open, s.Opened = b, e.Time
+		case record.Recovered:
+			if b.Accepted {
+				s.Lost++
+			}
 		case record.SessionClose:
 			closed = true
 		case record.TurnBegin:
@@ -274,6 +283,9 @@ func (p *program) showSession(s shown) {
 	p.term.line("session %s, plane %s, %s", s.Session, s.Plane, s.State)
 	p.term.line("opened %s", s.Opened.Format(time.RFC3339))
 	p.term.line("package %s %s %s", s.Open.Package.ID, s.Open.Package.Version, s.Open.Package.SHA256)
+	if s.Lost > 0 {
+		p.term.line("not all that was written is there: %s", acceptedLosses(s.Lost))
+	}
 	for _, t := range s.Turns {
 		if t.Status == "" {
 			p.term.line("turn %d has not ended: it runs, or its process died%s", t.Number, commandsInWords(t.Commands, t.Fence))

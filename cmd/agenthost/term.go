@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,6 +30,7 @@ type terminal struct {
 	outIsTTY       bool
 	errIsTTY       bool
 	progressing    bool // a progress line stands on the screen
+	width          int  // of standard output in characters; 0: lines are not cut
 	err            error
 }
 
@@ -37,7 +39,24 @@ func newTerminal(stdout, stderr io.Writer, getenv func(string) string) *terminal
 	t := &terminal{stdout: stdout, stderr: stderr, outIsTTY: isTTY(stdout), errIsTTY: isTTY(stderr)}
 	colors := getenv("NO_COLOR") == "" && getenv("TERM") != "dumb"
 	t.color, t.outColor = t.errIsTTY && colors, t.outIsTTY && colors
+	t.measure(getenv)
 	return t
+}
+
+// measure notes how wide the terminal is, if standard output is one: as it says
+// itself, or else as COLUMNS says.
+func (t *terminal) measure(getenv func(string) string) {
+	t.width = 0
+	f, ok := t.stdout.(*os.File)
+	if !ok || !t.outIsTTY {
+		return
+	}
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+		t.width = width
+	}
+	if width, err := strconv.Atoi(getenv("COLUMNS")); t.width == 0 && err == nil {
+		t.width = max(width, 0)
+	}
 }
 
 func isTTY(w io.Writer) bool {
@@ -48,6 +67,45 @@ func isTTY(w io.Writer) bool {
 // line prints one line on standard output.
 func (t *terminal) line(format string, args ...any) {
 	t.out([]byte(escape(fmt.Sprintf(format, args...)) + "\n"))
+}
+
+// row is line for text that stands in a table and holds names. On a terminal that
+// is too narrow the longest of the names are cut in the middle, and then the
+// line. In a pipe nothing is.
+func (t *terminal) row(text string, names []string) {
+	t.out([]byte(fit(escape(text), names, t.width) + "\n"))
+}
+
+// fit cuts escaped text down to width; 0 is any width.
+func fit(text string, names []string, width int) string {
+	// Of a name as much is left, so that it can still be told from others.
+	const least = 20
+	over := utf8.RuneCountInString(text) - width
+	if width <= 0 || over <= 0 {
+		return text
+	}
+	longest := slices.Clone(names)
+	slices.SortStableFunc(longest, func(a, b string) int { return len(b) - len(a) })
+	for _, name := range longest {
+		name = escape(name)
+		n := utf8.RuneCountInString(name)
+		if over <= 0 || n <= least {
+			break
+		}
+		text = strings.ReplaceAll(text, name, cutMiddle(name, max(n-over, least)))
+		over = utf8.RuneCountInString(text) - width
+	}
+	return cutMiddle(text, width)
+}
+
+// cutMiddle leaves the two ends of s, at most width characters.
+func cutMiddle(s string, width int) string {
+	runes := []rune(s)
+	if len(runes) <= width {
+		return s
+	}
+	head := width / 2
+	return string(runes[:head]) + "…" + string(runes[len(runes)-(width-head-1):])
 }
 
 // table prints a line for each row on standard output, its columns two spaces

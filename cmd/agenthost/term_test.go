@@ -71,6 +71,31 @@ func TestLines(t *testing.T) {
 	}
 }
 
+// TestFit: the longest names are cut first, each so that it can be told from others.
+func TestFit(t *testing.T) {
+	long, longer := strings.Repeat("a", 30), strings.Repeat("b", 40)
+	for _, c := range []struct {
+		text  string
+		names []string
+		width int
+		want  string
+	}{
+		{"open  docs/a.md", []string{"docs/a.md"}, 0, "open  docs/a.md"},
+		{"open  docs/a.md", []string{"docs/a.md"}, 15, "open  docs/a.md"},
+		{"open  docs/a.md", []string{"docs/a.md"}, 11, "open …/a.md"},
+		{"open  " + long + "  4 bytes", []string{long}, 35, "open  aaaaaaaaaa…aaaaaaaaa  4 bytes"},
+		{long + " → " + longer, []string{long, longer}, 63, long + " → " + "bbbbbbbbbbbbbbb…bbbbbbbbbbbbbb"},
+		{long + " → " + longer, []string{long, longer, ""}, 45, "aaaaaaaaaaa…aaaaaaaaaa → bbbbbbbbbb…bbbbbbbbb"},
+		{long + " → " + longer, []string{long, longer}, 20, "aaaaaaaaaa…bbbbbbbbb"},
+		{`é\n` + long, []string{"é\n" + long}, 32, `é\naaaaaaaaaaaaa…aaaaaaaaaaaaaaa`},
+		{"anything", nil, 1, "…"},
+	} {
+		if got := fit(c.text, c.names, c.width); got != c.want {
+			t.Errorf("%q in %d: got %q, want %q", c.text, c.width, got, c.want)
+		}
+	}
+}
+
 // TestResult: byte for byte in a pipe, harmless on a terminal.
 func TestResult(t *testing.T) {
 	const made = "a\tb\\t\n\x1b[2Jc\r\nd\u202ee\xff"

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -14,24 +15,35 @@ import (
 type timeline struct {
 	began time.Time
 	turn  int
-	words string // of the command that was granted last
+	words string      // of the command that was granted last
+	dated bool        // times are not since the first entry
+	hosts bool        // it is a ledger that hosts seal, and no session's
+	keys  ledger.Keys // say who signed a seal; nil if that is not known
+}
+
+// row is a line of a timeline.
+type row struct {
+	text     string
+	names    []string // of files and commands that it is about
+	decision string
+	heading  bool // it says of which turn those behind it are
 }
 
 // rows gives the lines for the next entry. Times are since the first entry.
-func (t *timeline) rows(e ledger.Entry) []string {
-	if e.Session == record.GovernanceSession {
-		return []string{change(e)}
+func (t *timeline) rows(e ledger.Entry) []row {
+	if e.Kind == record.KindHostKey {
+		t.hosts = true
 	}
-	if line, ok := authorization(e); ok {
-		return []string{line}
+	if t.hosts || e.Session == record.GovernanceSession {
+		return []row{{text: t.hostsRow(e)}}
 	}
 	if t.began.IsZero() {
 		t.began = e.Time
 	}
-	var rows []string
+	var rows []row
 	if e.Turn != t.turn && e.Turn != 0 {
 		t.turn = e.Turn
-		rows = append(rows, fmt.Sprintf("turn %d", e.Turn))
+		rows = append(rows, row{text: fmt.Sprintf("turn %d", e.Turn), heading: true})
 	}
 	body, err := record.Decode(e)
 	if err != nil {
@@ -40,31 +52,31 @@ func (t *timeline) rows(e ledger.Entry) []string {
 	switch b := body.(type) {
 	case record.SessionOpen:
 		return append(rows,
-			fmt.Sprintf("session %s, %s", e.Session, e.Time.Format(time.RFC3339)),
-			fmt.Sprintf("package %s %s %s", b.Package.ID, b.Package.Version, short(b.Package.SHA256)),
-			fmt.Sprintf("plane %s, agenthost %s, %s on %s", b.Plane, b.Agenthost, b.Engine, b.Arch))
+			row{text: fmt.Sprintf("session %s, %s", e.Session, e.Time.Format(time.RFC3339))},
+			row{text: fmt.Sprintf("package %s %s %s", b.Package.ID, b.Package.Version, short(b.Package.SHA256))},
+			row{text: fmt.Sprintf("plane %s, agenthost %s, %s on %s", b.Plane, b.Agenthost, b.Engine, b.Arch)})
 	case record.SessionResume:
 		return append(rows, t.row(e, "resume", "", "another process goes on"))
 	case record.TurnBegin:
 		rows = append(rows, t.row(e, "begin", "", began(b)))
 		for _, in := range b.Inputs {
-			rows = append(rows, t.row(e, "input", "declared", content(in.Path, in.SHA256, in.Size)))
+			rows = append(rows, t.row(e, "input", "declared", content(in.Path, in.SHA256, in.Size), in.Path))
 		}
 		for _, out := range b.Outputs {
-			rows = append(rows, t.row(e, "output", "declared", out.Path+", "+out.Role))
+			rows = append(rows, t.row(e, "output", "declared", out.Path+", "+out.Role, out.Path))
 		}
 		return rows
 	case record.Op:
 		if b.Op == record.OpExec && b.Decision == record.Granted {
 			t.words = b.Path
 		}
-		return append(rows, t.row(e, b.Op, b.Decision, operation(b)))
+		return append(rows, t.row(e, b.Op, b.Decision, operation(b), b.Path, b.To))
 	case record.Digest:
-		return append(rows, t.row(e, "content", "", strings.TrimSpace(fmt.Sprintf("%s of entry %d, %s, %s", b.Path, b.Of, short(b.SHA256), bytesText(b.Size)))))
+		return append(rows, t.row(e, "content", "", strings.TrimSpace(fmt.Sprintf("%s of entry %d, %s, %s", b.Path, b.Of, short(b.SHA256), bytesText(b.Size))), b.Path))
 	case record.ExecStart:
-		return append(rows, t.row(e, "start", "", t.started(b)))
+		return append(rows, t.row(e, "start", "", t.started(b), startedNames(b)...))
 	case record.ExecEnd:
-		return append(rows, t.row(e, "exit", exit(b), outcome(b)))
+		return append(rows, t.row(e, "exit", exit(b), outcome(b), b.StdoutTo))
 	case record.Stderr:
 		cut := ""
 		if b.Truncated {
@@ -73,26 +85,103 @@ func (t *timeline) rows(e ledger.Entry) []string {
 		return append(rows, t.row(e, "stderr", "", bytesText(b.Size)+cut))
 	case record.TurnEnd:
 		for _, p := range b.Publish {
-			rows = append(rows, t.row(e, "publish", p.Role, content(p.Path, p.SHA256, p.Size)))
+			rows = append(rows, t.row(e, "publish", p.Role, content(p.Path, p.SHA256, p.Size), p.Path))
 		}
 		return append(rows, t.row(e, "end", b.Status, ended(b)))
 	case record.Violation:
-		return append(rows, t.row(e, b.Operation, record.Violated, b.Subject+": "+b.Rule))
+		return append(rows, t.row(e, b.Operation, record.Violated, b.Subject+": "+b.Rule, b.Subject))
 	case record.TurnEvidence:
-		return append(rows, t.row(e, "evidence", "", evidence(b)))
+		return append(rows, t.row(e, "evidence", "", evidence(b), evidenceNames(b)...))
 	case record.Recovered:
 		return append(rows, t.row(e, "recovered", "", fmt.Sprintf("%s set aside from byte %d, kept as %s", bytesText(b.Length), b.Offset, b.File)))
 	case record.Erased:
 		return append(rows, t.row(e, "erased", "", short(b.Blob)+": "+b.Why))
 	case record.SessionClose:
 		return append(rows, t.row(e, "close", "", count(int(b.Turns), "turn")))
+	case ledger.Seal:
+		return append(rows, t.row(e, "seal", "", sealed(b, t.keys)))
 	}
 	return append(rows, t.row(e, e.Kind, "", ""))
 }
 
-func (t *timeline) row(e ledger.Entry, what, decision, rest string) string {
+// hostsRow is the line about an entry of a ledger that hosts seal.
+func (t *timeline) hostsRow(e ledger.Entry) string {
+	var (
+		what  string
+		err   error
+		width = 16
+	)
+	switch e.Session {
+	case record.GovernanceSession:
+		width = 17 + 2 + 8 // the columns of change
+	case record.RegisterSession:
+		width = 17
+	}
+	switch e.Kind {
+	case record.KindHostKey:
+		var b record.HostKey
+		err = e.Decode(&b)
+		what = b.Origin + " is sealed by " + b.Key
+	case ledger.KindSeal:
+		var b ledger.Seal
+		err = e.Decode(&b)
+		what = sealed(b, t.keys)
+	default:
+		switch e.Session {
+		case record.GovernanceSession:
+			return change(e)
+		case record.RegisterSession:
+			return registered(e)
+		}
+		return authorization(e)
+	}
+	if err != nil {
+		what = "cannot be read: " + err.Error()
+	}
+	return fmt.Sprintf("%s  %-*s  %s", e.Time.UTC().Format(time.RFC3339), width, e.Kind, what)
+}
+
+// row is a line about an entry of a session.
+func (t *timeline) row(e ledger.Entry, what, decision, rest string, names ...string) row {
 	since := fmt.Sprintf("%+.3fs", e.Time.Sub(t.began).Seconds())
-	return strings.TrimRight(fmt.Sprintf("%10s  %-9s  %-9s  %s", since, what, decision, rest), " ")
+	if t.dated {
+		since = e.Time.Format(time.RFC3339)
+	}
+	text := strings.TrimRight(fmt.Sprintf("%10s  %-9s  %-9s  %s", since, what, decision, rest), " ")
+	return row{text: text, names: names, decision: decision}
+}
+
+// sealed says what a seal is over, and by whose key.
+func sealed(b ledger.Seal, keys ledger.Keys) string {
+	text := entries(b.Size)
+	if keys != nil {
+		if _, key, err := keys.Signer(b.Sig); err == nil {
+			text += ", by " + archive.KeyName(key.String())
+		}
+	}
+	if b.Final {
+		text += ", final"
+	}
+	return text
+}
+
+// evidenceNames are the names that the evidence of a turn lists.
+func evidenceNames(b record.TurnEvidence) (names []string) {
+	for _, list := range [][]record.File{b.DeclaredReads, b.RealizedReads, b.RealizedWrites, b.Discarded} {
+		for _, f := range list {
+			names = append(names, f.Path)
+		}
+	}
+	for _, out := range b.DeclaredWrites {
+		names = append(names, out.Path)
+	}
+	for _, v := range b.Violations {
+		names = append(names, v.Subject)
+	}
+	for _, h := range b.Hidden {
+		names = append(names, h.Path)
+	}
+	return names
 }
 
 func began(b record.TurnBegin) string {
@@ -108,6 +197,9 @@ func began(b record.TurnBegin) string {
 	}
 	if b.Strict {
 		text += ", strict"
+	}
+	if b.Redacted > 0 {
+		text += fmt.Sprintf(", %s redacted", count(int(b.Redacted), "value"))
 	}
 	return text
 }

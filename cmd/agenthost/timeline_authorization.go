@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/agenthost/agenthost/host/record"
@@ -9,8 +10,8 @@ import (
 )
 
 // authorization is the line of an entry of one of plane ho2's ledgers: a turn of a
-// work order, or a snapshot of a context. False for all other entries.
-func authorization(e ledger.Entry) (string, bool) {
+// work order, or a snapshot of a context.
+func authorization(e ledger.Entry) string {
 	var what string
 	var err error
 	switch e.Kind {
@@ -22,11 +23,13 @@ func authorization(e ledger.Entry) (string, bool) {
 		var b record.ContextSnapshot
 		err = e.Decode(&b)
 		what = fmt.Sprintf("session %s of %s after %s, %s  %s", b.SessionID, b.Plane, entries(b.Size), short(b.SHA256), bytesText(b.Bytes))
-	default:
-		return "", false
+	case record.KindRecovered:
+		var b record.Recovered
+		err = e.Decode(&b)
+		what = fmt.Sprintf("%s set aside from byte %d, kept as %s", bytesText(b.Length), b.Offset, b.File)
 	}
 	if err != nil {
 		what = "cannot be read: " + err.Error()
 	}
-	return fmt.Sprintf("%s  %-16s  %s", e.Time.UTC().Format(time.RFC3339), e.Kind, what), true
+	return strings.TrimRight(fmt.Sprintf("%s  %-16s  %s", e.Time.UTC().Format(time.RFC3339), e.Kind, what), " ")
 }

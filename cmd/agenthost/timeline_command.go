@@ -24,6 +24,15 @@ func (t *timeline) started(b record.ExecStart) string {
 	return fmt.Sprintf("%s; fence %s, sees %s, %s", text, b.Fence.Tier, count(int(b.View.Files), "file"), bytesText(b.View.Bytes))
 }
 
+// startedNames are the programs that were started.
+func startedNames(b record.ExecStart) []string {
+	names := []string{b.Program.Path}
+	if b.Interpreter != nil {
+		names = append(names, b.Interpreter.Path)
+	}
+	return names
+}
+
 // exit is how a command ended: its status, or what kept it from having one.
 func exit(b record.ExecEnd) string {
 	switch {

@@ -43,6 +43,8 @@ func change(e ledger.Entry) string {
 		if b.Published {
 			what += ", with what it published"
 		}
+	case record.SessionErase:
+		by, what = b.By, fmt.Sprintf("%s of %s of %s: %s", count(len(b.Blobs), "blob"), b.SessionID, b.Plane, b.Why)
 	case record.ChangeRefused:
 		by, what = b.By, strings.TrimSpace(b.Change+" "+b.Subject)+": "+b.Code+": "+b.Message
 	case record.Recovered:

@@ -81,12 +81,16 @@ func (p *program) readToken(name string) (string, error) {
 }
 
 // inWorkspace reports whether a file lies in what agents see.
-func (p *program) inWorkspace(name string) bool {
+func (p *program) inWorkspace(name string) bool { return liesIn(name, p.workspaceFolder()) }
+
+// liesIn reports whether a file lies in a folder, or is it; what does not exist
+// does not.
+func liesIn(name, folder string) bool {
 	file, err := filepath.EvalSymlinks(name)
 	if err != nil {
 		return false
 	}
-	top, err := filepath.EvalSymlinks(p.workspaceFolder())
+	top, err := filepath.EvalSymlinks(folder)
 	if err != nil {
 		return false
 	}

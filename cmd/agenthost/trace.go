@@ -338,6 +338,10 @@ func inHistory(c audit.Change) string {
 		words, by = fmt.Sprintf("was refused %s (%s): %s", b.Change, b.Code, b.Message), b.By
 	case record.SessionPrune:
 		words, by = fmt.Sprintf("removed it from %s, with %d and %d entries in its ledgers", b.Plane, b.Exec.Size, b.Evidence.Size), b.By
+	case record.LedgerRepair:
+		words, by = fmt.Sprintf("accepted what was lost of it: %s", b.Fault), b.By
+	case record.SessionErase:
+		words, by = fmt.Sprintf("erased %s of it: %s", count(len(b.Blobs), "blob"), b.Why), b.By
 	}
 	if by.UID >= 0 {
 		words = actor(by) + " " + words

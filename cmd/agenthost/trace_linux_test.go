@@ -14,6 +14,7 @@ import (
 	"github.com/rogpeppe/go-internal/diff"
 
 	"github.com/agenthost/agenthost/host/archive"
+	"github.com/agenthost/agenthost/host/hostkey"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
@@ -25,7 +26,7 @@ func controlPlane(t *testing.T, dir string) (install func(manifest string, o pla
 	t.Helper()
 	by := record.Actor{UID: 7, User: "opera\x1btor"}
 	token := ""
-	err := plane.Init(dir, plane.Options{By: by, Version: "0.1.0"}, func(shown string) error { token = shown; return nil })
+	err := plane.Init(dir, plane.Options{By: by, Version: "0.1.0", Key: hostKey}, func(shown string) error { token = shown; return nil })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +40,7 @@ func controlPlane(t *testing.T, dir string) (install func(manifest string, o pla
 			return err
 		}
 		defer pkg.Close()
-		root, err := session.OpenRoot(session.Options{Workspace: dir})
+		root, err := session.OpenRoot(session.Options{Key: hostKey, Hosts: trustedHosts, Workspace: dir})
 		if err != nil {
 			return err
 		}
@@ -60,6 +61,7 @@ func controlPlane(t *testing.T, dir string) (install func(manifest string, o pla
 // What trace says of packages that are installed, in full.
 func TestTraceInstalled(t *testing.T) {
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
+	t.Setenv(hostkey.Variable, filepath.Join(t.TempDir(), "config"))
 	dir := t.TempDir()
 	install := controlPlane(t, dir)
 	const lib = `{"schema":"agenthost/package/v1","id":"PKG-T0-LIB-001","version":"0.1.0","name":"Library \u202e","tier":"T0","spec_id":"SPEC-LIB-001"}`
@@ -98,7 +100,7 @@ installed in ho3, active
   tier T0
   spec SPEC-LIB-001
   not signed
-  installed TIME by opera\x1btor, entry 3 of ledger/governance.jsonl
+  installed TIME by opera\x1btor, entry 7 of ledger/governance.jsonl
   needed by PKG-T3-APP-001 1.0.0 of ho1, as >=0.1.0
   is a library: it does not run, other packages see its files read-only
 archive packages_store/PKG-T0-LIB-001.tar.gz  DIGEST  SIZE
@@ -113,7 +115,7 @@ run by 0 sessions
 installed in ho1, active
   version 1.0.0  DIGEST
   not signed
-  installed TIME by opera\x1btor, entry 2 of ledger/governance.jsonl
+  installed TIME by opera\x1btor, entry 5 of ledger/governance.jsonl
   depends on PKG-T0-LIB-001 >=0.1.0, gets 0.2.0 of ho3
   is a library: it does not run, other packages see its files read-only
   sees the files of PKG-T0-LIB-001 >=0.1.0, read-only

@@ -16,6 +16,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // Severities of findings.
@@ -43,9 +44,10 @@ type Finding struct {
 // Checked counts what was looked at.
 type Checked struct {
 	Sessions int `json:"sessions"`
-	Entries  int `json:"entries"`  // of all ledgers
-	Packages int `json:"packages"` // installed, in each plane
-	Files    int `json:"files"`    // whose content was compared with the record
+	Entries  int `json:"entries"`                   // of all ledgers
+	Packages int `json:"packages"`                  // installed, in each plane
+	Files    int `json:"files"`                     // whose content was compared with the record
+	Accepted int `json:"accepted_losses,omitempty"` // of sessions and registers, which their ledgers have on record
 }
 
 func (c *Checked) add(more Checked) {
@@ -53,6 +55,7 @@ func (c *Checked) add(more Checked) {
 	c.Entries += more.Entries
 	c.Packages += more.Packages
 	c.Files += more.Files
+	c.Accepted += more.Accepted
 }
 
 // Integrity is what [CheckIntegrity] says of a root.
@@ -90,7 +93,7 @@ const rounds = 5
 // CheckIntegrity compares all that lies in a root with the record of it: every
 // ledger, and what ledgers say of packages, sessions and published files. It
 // writes nothing, waits for no lock, never opens a FIFO to wait for it, and
-// follows no link. The error is that of ctx.
+// follows no link. The error is that of ctx, or of the list of trusted hosts.
 //
 // It can run beside turns and changes of the plane. What is found is looked at
 // again, and told only if it is still so: a finding that came from somebody's
@@ -123,6 +126,9 @@ type check struct {
 	sessions map[place]*sessionCheck
 	known    sync.Map // of beneath.Info by whole: files that had the content they should
 
+	trusted   []ledger.Verifier // hosts
+	registers *registers        // as they were read in this round
+
 	locks map[string]bool // locks that were looked at in this round
 	mu    sync.Mutex      // for locks
 }
@@ -130,6 +136,10 @@ type check struct {
 func (c *check) run() (Integrity, error) {
 	if c.dir = c.root.Folder(); c.dir == nil {
 		return Integrity{Findings: []Finding{}}, c.ctx.Err()
+	}
+	var err error
+	if c.trusted, err = c.root.Hosts(); err != nil {
+		return Integrity{}, err
 	}
 	var before, now scope
 	for n := range rounds {
@@ -181,6 +191,7 @@ func (c *check) wait(s *scope) {
 
 // round looks at everything once.
 func (c *check) round(s *scope) {
+	c.registers = readRegisters(c.root, c.trusted)
 	g := c.governance(s)
 	c.top(s)
 	c.control(s, g)
@@ -188,7 +199,11 @@ func (c *check) round(s *scope) {
 	c.packages(s, g)
 	c.planes(s, g)
 	a := c.authorization(s)
+	c.registered(s)
 	all, blind := c.allSessions(s, g, a)
+	if !blind {
+		c.lost(s, all)
+	}
 	c.authorizedTurns(s, a, all, blind)
 	c.publications(s, g, all)
 	if !blind {

@@ -18,7 +18,9 @@ import (
 	"github.com/agenthost/agenthost/host/audit/audittest"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/register"
 	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // A root in which nothing is found is read once: each ledger is opened once.
@@ -82,11 +84,17 @@ func TestCounts(t *testing.T) {
 	}})
 	ok(t, err)
 	// A session of Many: session.open, turn.begin, 2 reads (the first 1), a write and
-	// its digest (every tenth 2), turn.end, session.close; its evidence. Two ledgers,
-	// three blobs, a published file (every tenth 2).
-	want := Checked{Sessions: n, Entries: n*9 - 1 + n/10*2, Files: n*6 + n/10}
+	// its digest (every tenth 2), turn.end, session.close, and 3 seals; its evidence
+	// and 2 seals. Two ledgers, three blobs, a published file (every tenth 2).
+	want := Checked{Sessions: n, Entries: n*14 - 1 + n/10*2, Files: n*6 + n/10}
 	// And what is in the fixture: sessions, published files, what plane ho2 has.
-	want.add(Checked{Sessions: 4, Entries: 9 + 8 + 7 + 11 + 2, Files: 5 + 5 + 5 + 7 + 3 + 4})
+	want.add(Checked{Sessions: 4, Entries: 14 + 13 + 12 + 16 + 4 + 4, Files: 5 + 5 + 5 + 7 + 3 + 4})
+	// And the registers, in which what came at a time has one seal.
+	for _, plane := range []string{"ho1", "ho2"} {
+		report, err := register.Verify(f.open().Folder(), f.path, plane)
+		ok(t, err)
+		want.add(Checked{Entries: int(report.Entries), Files: 1})
+	}
 	if len(got.Findings) > 0 || got.Checked != want {
 		t.Errorf("got %+v %q, want %+v", got.Checked, lines(got), want)
 	}
@@ -281,7 +289,7 @@ func TestCheckEnds(t *testing.T) {
 
 // Where there is no root there is nothing to be found.
 func TestNoRoot(t *testing.T) {
-	root, err := session.OpenRoot(session.Options{Workspace: t.TempDir()})
+	root, err := session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: t.TempDir()})
 	ok(t, err)
 	defer root.Close()
 	got, err := CheckIntegrity(context.Background(), root, IntegrityOptions{})

@@ -14,6 +14,7 @@ const (
 	CodeLeftover    = "leftover"          // what a crash left and the next command removes or nobody needs
 	CodeUnreadable  = "unreadable"        // it cannot be looked at
 	CodeCase        = "case_variant"      // a name of agenthost's own in another spelling
+	CodeHostUnknown = "host_unknown"      // a ledger that a host sealed who is not trusted here
 
 	// The control plane.
 
@@ -49,6 +50,11 @@ const (
 	CodeSessionIncomplete = "session_incomplete" // it has not both ledgers
 	CodeSessionMisplaced  = "session_misplaced"  // it lies under another's name or in another plane
 	CodeLedgerBroken      = "ledger_broken"
+	CodeRegisterBroken    = "register_broken"
+	CodeSessionDeleted    = "session_deleted"      // the register has entries of it
+	CodeSessionRolledBack = "session_rolled_back"  // the register has more of it
+	CodeSessionDiverged   = "session_diverged"     // the register has something else of it
+	CodeUnregistered      = "session_unregistered" // it has turns, and the register does not know it
 	CodeTorn              = "torn_ledger"
 	CodeUnfinishedTurn    = "unfinished_turn"
 	CodeUnfinishedCommit  = "unfinished_commit"
@@ -100,6 +106,7 @@ const (
 	remedyInstall = "agenthost package install writes it anew; find out who changed it"
 	remedyBackup  = "take it from a backup; find out who changed it"
 	remedyKeep    = "keep it as it is and find out who changed it: what it says from there on is worth nothing"
+	remedyRepair  = "take the one that went on from a backup, the session or the register; else agenthost ledger repair SESSION says what would be lost"
 	remedyOutput  = "nothing if you meant it; else take it from a backup: the record has its digest, not its content"
 )
 
@@ -115,6 +122,7 @@ var kinds = sync.OnceValue(func() map[string]kind {
 		CodeLeftover:    {areaRoot, Warning, "remove it: nothing depends on it"},
 		CodeUnreadable:  {areaRoot, Error, "make it readable for the user who runs agenthost, and check again"},
 		CodeCase:        {areaRoot, Warning, "rename it: on a filesystem that does not tell case apart it would be agenthost's own"},
+		CodeHostUnknown: {areaRoot, Error, "if you know whose it is, and that the ledger came from there: agenthost ledger trust KEY; else keep it as it is: anybody can have written it"},
 
 		CodeGovernanceMissing: {areaControl, Error, remedyBackup},
 		CodeGovernanceBroken:  {areaControl, Error, remedyKeep},
@@ -144,6 +152,11 @@ var kinds = sync.OnceValue(func() map[string]kind {
 		CodeSessionIncomplete: {areaSessions, Error, "take it from a backup: without both ledgers a session proves nothing"},
 		CodeSessionMisplaced:  {areaSessions, Error, "put it back under its own name"},
 		CodeLedgerBroken:      {areaSessions, Error, remedyKeep},
+		CodeRegisterBroken:    {areaSessions, Error, "find out who changed it, and take it from a backup; else agenthost ledger repair --register PLANE says what would be lost"},
+		CodeSessionDeleted:    {areaSessions, Error, "take it from a backup; else agenthost ledger repair SESSION says what would be lost"},
+		CodeSessionRolledBack: {areaSessions, Error, remedyRepair},
+		CodeSessionDiverged:   {areaSessions, Error, remedyRepair},
+		CodeUnregistered:      {areaSessions, Error, remedyRepair},
 		CodeTorn:              {areaSessions, Warning, "the next command that writes to it sets the debris aside"},
 		CodeUnfinishedTurn:    {areaSessions, Warning, remedyNextRun},
 		CodeUnfinishedCommit:  {areaSessions, Error, remedyNextRun},

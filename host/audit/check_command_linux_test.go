@@ -30,7 +30,7 @@ func TestCheckSessionWithCommands(t *testing.T) {
 	}
 	digits := commands[1].View.Blob.Blob.String()[len("sha256:"):]
 	f.remove(in(ran, "ledger/blobs/"+digits[:2]+"/"+digits[2:]))
-	want := `error ledger_broken "` + in(ran, "ledger/exec.jsonl") + `:7": blob sha256:` + digits + " is missing and was not erased"
+	want := `error ledger_broken "` + in(ran, "ledger/exec.jsonl") + `:8": blob sha256:` + digits + " is missing and was not erased"
 	if got := f.findings(root); !slices.Contains(got, want) {
 		t.Errorf("got %q\nwant %s", got, want)
 	}

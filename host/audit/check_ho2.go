@@ -9,8 +9,10 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/internal/beneath"
+	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/policy"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/register"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -50,19 +52,25 @@ func (c *check) authorization(s *scope) *authorized {
 		return a // found there
 	}
 	c.orders(s)
+	heads, _ := plane.ReadHeads(c.root) //nolint:errcheck // what is wrong with the register is found there
 	entries, _ := c.folder(s, ledgersTop, ours)
 	var context []beneath.Entry
 	for _, e := range entries {
 		switch {
 		case e.Name == "work_orders":
-			c.claims(s, a)
+			c.claims(s, heads, a)
 		case strings.HasPrefix(e.Name, record.ContextFile), strings.HasPrefix(e.Name, newPrefix):
 			context = append(context, e)
 		default:
-			c.orphan(s, ledgersTop+"/"+e.Name, e.Type, "work_orders", record.ContextFile)
+			if segment, debris := register.Owns(e.Name); !segment && !debris {
+				c.orphan(s, ledgersTop+"/"+e.Name, e.Type, "work_orders", record.ContextFile, record.RegisterFile)
+			}
 		}
 	}
-	c.contextLedger(s, a, context)
+	c.contextLedger(s, heads, a, context)
+	for _, bad := range heads.Missing(c.root) {
+		s.put(Finding{Code: CodeLedgerBroken, Path: bad.File, Message: bad.Reason})
+	}
 	return a
 }
 
@@ -93,22 +101,24 @@ func (c *check) orders(s *scope) {
 }
 
 // claims reads the ledgers of the turns of work orders.
-func (c *check) claims(s *scope, a *authorized) {
+func (c *check) claims(s *scope, heads *plane.Heads, a *authorized) {
 	entries, _ := c.folder(s, claimsTop, ours)
 	for _, e := range entries {
 		id, isLedger := strings.CutSuffix(e.Name, ".jsonl")
 		if !isLedger || archive.CheckID("WO", id) != nil {
 			continue
 		}
-		a.broken[id] = !c.ledger(s, claimsTop, id+".jsonl", claimsTop, record.WorkOrderOptions(id), entries, func(e ledger.Entry) (ledger.Body, error) {
-			body, err := record.DecodeWorkOrder(e)
-			if t, ok := body.(record.WorkOrderTurn); ok {
-				if t.WorkOrder != id {
-					err = fmt.Errorf("it claims a turn of %s", t.WorkOrder)
-				}
+		a.broken[id] = !c.ledger(s, claimsTop, id+".jsonl", claimsTop, entries, func(observe func(ledger.Entry, ledger.Body) error) (ledger.Report, error) {
+			return plane.LookAtClaims(c.root, heads, id, observe)
+		}, func(e ledger.Entry, body ledger.Body) error {
+			t, ok := body.(record.WorkOrderTurn)
+			if ok && t.WorkOrder != id {
+				return fmt.Errorf("it claims a turn of %s", t.WorkOrder)
+			}
+			if ok {
 				a.claims[claim{id, session.ID(t.SessionID), int(t.TurnNumber)}] = true
 			}
-			return body, err
+			return nil
 		})
 	}
 	for _, e := range entries {
@@ -120,10 +130,11 @@ func (c *check) claims(s *scope, a *authorized) {
 }
 
 // contextLedger reads the ledger of snapshots and looks at their files.
-func (c *check) contextLedger(s *scope, a *authorized, entries []beneath.Entry) {
+func (c *check) contextLedger(s *scope, heads *plane.Heads, a *authorized, entries []beneath.Entry) {
 	there := slices.ContainsFunc(entries, func(e beneath.Entry) bool { return e.Name == record.ContextFile })
-	whole := !there || c.ledger(s, ledgersTop, record.ContextFile, snapshotsTop, record.ContextOptions(), entries, func(e ledger.Entry) (ledger.Body, error) {
-		body, err := record.DecodeContext(e)
+	whole := !there || c.ledger(s, ledgersTop, record.ContextFile, snapshotsTop, entries, func(observe func(ledger.Entry, ledger.Body) error) (ledger.Report, error) {
+		return plane.LookAtSnapshots(c.root, heads, observe)
+	}, func(e ledger.Entry, body ledger.Body) error {
 		if k, ok := body.(record.ContextSnapshot); ok {
 			id := session.ID(k.SessionID)
 			if a.snapshots[id] == nil {
@@ -131,7 +142,7 @@ func (c *check) contextLedger(s *scope, a *authorized, entries []beneath.Entry) 
 			}
 			a.snapshots[id][k.Size] = contextSnapshot{int(e.Seq) + 1, k} //nolint:gosec // a line number
 		}
-		return body, err
+		return nil
 	})
 	for _, e := range entries {
 		if !there || !strings.HasPrefix(e.Name, record.ContextFile) {
@@ -143,53 +154,66 @@ func (c *check) contextLedger(s *scope, a *authorized, entries []beneath.Entry) 
 	}
 }
 
-// ledger verifies a ledger of plane ho2, and looks at the debris beside it, which
-// are the names that begin as its own. It reports whether it was read to its end.
-// Whoever writes to it holds lock.
-func (c *check) ledger(s *scope, folder, name, lock string, o ledger.Options, beside []beneath.Entry, see func(ledger.Entry) (ledger.Body, error)) bool {
+// ledger verifies a ledger of plane ho2 with look, and looks at the debris beside
+// it, which are the names that begin as its own. It reports whether it was read to
+// its end. Whoever writes to it holds lock.
+func (c *check) ledger(s *scope, folder, name, lock string, beside []beneath.Entry, look func(func(ledger.Entry, ledger.Body) error) (ledger.Report, error), see func(ledger.Entry, ledger.Body) error) bool {
 	path := folder + "/" + name
 	if _, ok := c.file(s, path, private); !ok {
 		return false
 	}
 	noted := map[string]bool{}
-	var fault *Finding
-	o.Observe = func(e ledger.Entry) {
-		body, err := see(e)
-		if err != nil && fault == nil {
-			fault = &Finding{Code: CodeLedgerBroken, Path: path, Line: int(e.Seq) + 1, Message: err.Error()} //nolint:gosec // a line number
-		}
+	report, err := look(func(e ledger.Entry, body ledger.Body) error {
 		if r, ok := body.(record.Recovered); ok {
 			noted[r.File] = true
 		}
-	}
-	report, err := ledger.Verify(c.abs(path), o)
-	s.checked.Entries += int(report.Entries) //nolint:gosec // entries of a file
-	s.checked.Files++
-	var bad *ledger.IntegrityError
-	switch {
-	case fault != nil:
-		s.put(*fault)
-	case errors.As(err, &bad):
-		s.put(Finding{Code: CodeLedgerBroken, Path: path, Line: bad.Line, Message: bad.Reason})
-	case err != nil:
-		s.add(CodeUnreadable, path, "it cannot be read: %s", plain(err))
-	}
-	if torn := report.Torn; torn != nil && !c.locked(lock) {
-		s.put(Finding{Code: CodeTorn, Path: path, Line: torn.Line, Message: torn.Reason})
-	}
+		return see(e, body)
+	})
+	whole := c.verified(s, path, CodeLedgerBroken, lock, report, err)
 	for _, e := range beside {
 		debris, is := strings.CutPrefix(e.Name, name)
 		switch {
 		case !is || debris == "" || noted[e.Name] && e.Type.IsRegular():
 		case strings.HasPrefix(debris, ".torn-") && e.Type.IsRegular():
-			if err == nil && !c.locked(lock) {
+			if whole && !c.locked(lock) {
 				s.add(CodeLeftover, folder+"/"+e.Name, "debris of a crash that no entry notes")
 			}
 		default:
 			c.orphan(s, folder+"/"+e.Name, e.Type)
 		}
 	}
-	return fault == nil && err == nil
+	return whole
+}
+
+// verified tells what was found by who verified a ledger that hosts seal, and
+// reports whether it was read to its end.
+func (c *check) verified(s *scope, path, broken, lock string, report ledger.Report, err error) bool {
+	s.checked.Entries += int(report.Entries) //nolint:gosec // entries of a file
+	s.checked.Files++
+	var bad *ledger.IntegrityError
+	var unknown *record.UnknownHostError
+	var mismatch *plane.MismatchError
+	switch {
+	case errors.Is(err, plane.ErrRegister), errors.As(err, &bad) && bad.File != c.abs(path):
+		err = nil // the register, without which the ledger was read, has a finding of its own
+	case errors.As(err, &mismatch):
+		s.add(broken, path, "%s", strings.TrimPrefix(mismatch.Error(), path+" "))
+	case errors.As(err, &bad):
+		s.put(Finding{Code: broken, Path: path, Line: bad.Line, Message: bad.Reason})
+	case errors.As(err, &unknown):
+		what := unknown.Error()
+		if unknown.Ledger == path {
+			what = "it" + strings.TrimPrefix(what, path)
+		}
+		s.add(CodeHostUnknown, path, "%s", what)
+		err = nil
+	case err != nil:
+		s.add(CodeUnreadable, path, "it cannot be read: %s", plain(err))
+	}
+	if torn := report.Torn; torn != nil && !c.locked(lock) {
+		s.put(Finding{Code: CodeTorn, Path: path, Line: torn.Line, Message: torn.Reason})
+	}
+	return err == nil
 }
 
 // unexpected finds a file that is none of a folder's own, whose names are given as

@@ -9,6 +9,7 @@ import (
 	"go/token"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -16,8 +17,11 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/agenthost/agenthost/host/audit/audittest"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 var update = flag.Bool("update", false, "accept what is found now as testdata/findings.txt")
@@ -113,6 +117,20 @@ func TestFindings(t *testing.T) {
 			}
 		}
 	})
+	t.Run("another host", func(t *testing.T) {
+		f := folder.copy(t)
+		root, err := session.OpenRoot(session.Options{Workspace: filepath.Dir(f.path), Hosts: func() ([]ledger.Verifier, error) { return nil, nil }})
+		ok(t, err)
+		defer root.Close()
+		found, err := CheckIntegrity(context.Background(), root, IntegrityOptions{})
+		ok(t, err)
+		produced[CodeHostUnknown] = len(found.Findings) == 4+4 // sessions, two registers, claims, contexts
+		for _, f := range found.Findings {
+			if f.Code != CodeHostUnknown || f.Severity != Error {
+				t.Errorf("found %s %s", f.Code, f.Path)
+			}
+		}
+	})
 	for _, code := range slices.Sorted(maps.Keys(kinds())) {
 		if !produced[code] {
 			t.Errorf("%s is found by no test", code)
@@ -169,6 +187,14 @@ func (f *fixture) rename(from, to string) {
 	ok(f.t, os.Rename(f.abs(from), f.abs(to)))
 }
 
+// copyFrom copies a folder from another root, where it is not.
+func (f *fixture) copyFrom(from *fixture, name string) {
+	f.t.Helper()
+	if out, err := exec.Command("cp", "-a", from.abs(name), f.abs(name)).CombinedOutput(); err != nil {
+		f.t.Fatal(err, string(out))
+	}
+}
+
 // spoilings are those of the root and of sessions.
 func spoilings() []spoiling {
 	return []spoiling{
@@ -216,12 +242,13 @@ func spoilings() []spoiling {
 			} {
 				ok(f.t, os.WriteFile(f.abs(name), nil, 0o600))
 			}
-			log, err := ledger.Open(f.abs(in(sesTwo, "ledger/exec.jsonl")), record.ExecOptions(sesTwo))
+			blob := f.aBlob(sesTwo)
+			h, err := ledger.ParseHash("sha256:" + strings.ReplaceAll(strings.TrimPrefix(blob, in(sesTwo, "ledger/blobs/")), "/", ""))
 			ok(f.t, err)
-			h, err := ledger.ParseHash("sha256:" + strings.ReplaceAll(strings.TrimPrefix(f.aBlob(sesTwo), in(sesTwo, "ledger/blobs/")), "/", ""))
-			ok(f.t, err)
-			ok(f.t, second(log.Append(0, record.Erased{Blob: h, Why: "test"})))
-			ok(f.t, log.Close())
+			was := f.read(blob)
+			ok(f.t, second(f.open().Erase(context.Background(), sesTwo, session.Erasure{Blobs: []string{h.String()}, Why: "test"})))
+			ok(f.t, os.MkdirAll(filepath.Dir(f.abs(blob)), 0o700))
+			ok(f.t, os.WriteFile(f.abs(blob), was, 0o400))
 		}},
 		{name: "leftovers in a folder", folder: true, do: func(f *fixture) { f.write(".new-.gitignore", "") }},
 		{name: "what is no file and no folder", do: func(f *fixture) {
@@ -261,6 +288,58 @@ func spoilings() []spoiling {
 			f.write(f.aBlob(sesBlocked), "something else")
 			b := f.read(in(sesOpen, "ledger/exec.jsonl"))
 			f.write(in(sesOpen, "ledger/exec.jsonl"), string(b[:len(b)-10]))
+		}},
+		{name: "a write was cut short", do: func(f *fixture) {
+			b := f.read(in(sesOpen, "ledger/exec.jsonl"))
+			f.write(in(sesOpen, "ledger/exec.jsonl"), string(b)+`{"v":1,"seq":`)
+		}},
+		{name: "the registers are changed", do: func(f *fixture) {
+			f.swap(registerPath("ho1"), sesTwo, sesOne)
+			f.write(registerPath("ho3"), "")
+		}},
+		{name: "the registers are gone", do: func(f *fixture) {
+			f.remove(registerPath("ho1"))
+			f.remove(registerPath("ho2"))
+		}},
+		{name: "what lies beside registers", do: func(f *fixture) {
+			for _, plane := range []string{"ho1", "ho2"} {
+				for _, name := range []string{"sessions.jsonl.torn-7", "Sessions.jsonl", "sessions-1.jsonl", "sessions.jsonl-1", ".new-1"} {
+					f.write(ledgersOf(plane)+"/"+name, "")
+				}
+				f.fifo(ledgersOf(plane) + "/sessions.jsonl.torn-8")
+			}
+			f.chmod(registerPath("ho1"), 0o644)
+		}},
+		{name: "a register is a FIFO", folder: true, do: func(f *fixture) { f.fifo(registerPath("ho1")) }},
+		{name: "a register that was cut", folder: true, do: func(f *fixture) {
+			b := f.read(registerPath("ho1"))
+			f.write(registerPath("ho1"), string(b[:len(b)-10]))
+		}},
+		{name: "a register of a host that is not trusted", folder: true, do: func(f *fixture) {
+			f.remove(registerPath("ho1"))
+			ok(f.t, registerBy(func() (*ledger.Key, error) { return ledgertest.Other(2) }, f.path, "ho1", sesOne, ledger.Checkpoint{Size: 1}))
+		}},
+		{name: "sessions are deleted", do: func(f *fixture) {
+			f.remove(in(sesOne, ""))
+			f.remove(in(sesOpen, ""))
+		}},
+		{name: "a session is rolled back, one was put there, and a ledger is gone", do: func(f *fixture) {
+			from := f.copy(f.t)
+			s, _, err := f.open().Open(context.Background(), sesOpen)
+			ok(f.t, err)
+			ok(f.t, s.Close())
+			f.remove(in(sesOpen, "ledger"))
+			f.copyFrom(from, in(sesOpen, "ledger"))
+			ok(f.t, audittest.Make(context.Background(), from.open(), audittest.Session{ID: "SES-20260109-foreign", Plane: "ho1", Turns: []audittest.Turn{{}}}))
+			f.copyFrom(from, in("SES-20260109-foreign", ""))
+			f.remove(claimsTop + "/WO-1.jsonl")
+		}},
+		{name: "a register is rolled back", folder: true, do: func(f *fixture) {
+			before := f.read(registerPath("ho1"))
+			s, _, err := f.open().Open(context.Background(), sesOpen)
+			ok(f.t, err)
+			ok(f.t, s.Close())
+			f.write(registerPath("ho1"), string(before))
 		}},
 		{name: "cut short", do: func(f *fixture) {
 			root := f.open()

@@ -75,25 +75,14 @@ func (c *check) governance(s *scope) *governed {
 		}
 	})
 	g.state = state
-	s.changes = int(report.Entries)          //nolint:gosec // entries of a file
-	s.checked.Entries += int(report.Entries) //nolint:gosec // entries of a file
-	s.checked.Files++
-	var bad *ledger.IntegrityError
-	switch {
-	case errors.As(err, &bad):
-		s.put(Finding{Code: CodeGovernanceBroken, Path: governancePath, Line: bad.Line, Message: bad.Reason})
-	case err != nil:
-		s.add(CodeUnreadable, governancePath, "it cannot be read: %s", plain(err))
-	case report.Entries == 0:
+	s.changes = int(report.Entries) //nolint:gosec // entries of a file
+	g.whole = c.verified(s, governancePath, CodeGovernanceBroken, changeLock, report, err)
+	if g.whole && report.Sealed == 0 {
 		s.put(Finding{Code: CodeGovernanceBroken, Path: governancePath, Message: "it has no entries: a control plane begins with control.init"})
-	default:
-		g.whole = true
-	}
-	if torn := report.Torn; torn != nil && !c.locked(changeLock) {
-		s.put(Finding{Code: CodeTorn, Path: governancePath, Line: torn.Line, Message: torn.Reason})
+		g.whole = false
 	}
 	for _, name := range debris {
-		if !noted[name] && err == nil && !c.locked(changeLock) {
+		if !noted[name] && g.whole && !c.locked(changeLock) {
 			s.add(CodeLeftover, "ledger/"+name, "debris of a crash that no entry notes")
 		}
 	}

@@ -117,10 +117,10 @@ func planeSpoilings() []spoiling {
 			f.write(claimsTop+"/WO-1.jsonl", string(b[:len(b)-9]))
 		}},
 		{name: "snapshots", do: func(f *fixture) {
-			f.write(snapshotsTop+"/"+sesOne+"/8.json", "another")
-			f.write(snapshotsTop+"/"+sesOne+"/9.json", "")
-			f.write(snapshotsTop+"/"+sesOne+"/08.json", "")
-			f.write(snapshotsTop+"/"+sesOne+"/.new-8.json", "")
+			f.write(snapshotsTop+"/"+sesOne+"/11.json", "another")
+			f.write(snapshotsTop+"/"+sesOne+"/12.json", "")
+			f.write(snapshotsTop+"/"+sesOne+"/011.json", "")
+			f.write(snapshotsTop+"/"+sesOne+"/.new-11.json", "")
 			f.write(snapshotsTop+"/x", "")
 			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{SessionID: "SES-20260101-none", Plane: "ho1", Size: 1})
 			f.mkdir(snapshotsTop + "/SES-20260101-none")
@@ -133,18 +133,41 @@ func planeSpoilings() []spoiling {
 			f.write(snapshotsTop+"/"+sesOpen+"/2.json", "")
 		}},
 		{name: "a snapshot of what never was", do: func(f *fixture) {
-			const name = snapshotsTop + "/" + sesOne + "/8.json"
+			const name = snapshotsTop + "/" + sesOne + "/11.json"
 			forged := strings.Replace(string(f.read(name)), `"status":"ok"`, `"status":"no"`, 1)
 			ok(f.t, os.WriteFile(f.abs(name), []byte(forged), 0o600))
 			var kept record.ContextSnapshot
 			for e, err := range ledger.Read(f.abs(ledgersTop + "/context.jsonl")) {
 				ok(f.t, err)
-				ok(f.t, e.Decode(&kept))
+				if e.Kind == record.KindContextSnapshot {
+					ok(f.t, e.Decode(&kept))
+				}
 			}
 			kept.SHA256, kept.Bytes = ledger.Sum([]byte(forged)), int64(len(forged))
 			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), kept)
 		}},
 		{name: "the ledger of snapshots is changed", do: func(f *fixture) { f.swap(ledgersTop+"/context.jsonl", sesOne, sesTwo) }},
+		{name: "writes that were cut short", do: func(f *fixture) {
+			for _, name := range []string{governancePath, claimsTop + "/WO-1.jsonl", ledgersTop + "/context.jsonl"} {
+				f.write(name, string(f.read(name))+`{"v":1,`)
+			}
+		}},
+		{name: "ledgers of another host", do: func(f *fixture) {
+			f.strange = true
+		}},
+		{name: "ledgers that were rolled back, and one that is gone", do: func(f *fixture) {
+			for _, name := range []string{governancePath, claimsTop + "/WO-1.jsonl"} {
+				lines := strings.SplitAfter(string(f.read(name)), "\n")
+				f.write(name, strings.Join(lines[:len(lines)-3], ""))
+			}
+			f.remove(ledgersTop + "/context.jsonl")
+		}},
+		{name: "ledgers without a register", do: func(f *fixture) {
+			f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), record.ContextSnapshot{SessionID: sesOpen, Plane: "ho1", Size: 2})
+			f.remove("planes/ho3/ledger/sessions.jsonl")
+			f.remove("planes/ho2/ledger/sessions.jsonl")
+		}},
+		{name: "a register that was changed", do: func(f *fixture) { f.swap("planes/ho3/ledger/sessions.jsonl", `"size":2`, `"size":3`) }},
 		{name: "signatures that the policy requires", do: func(f *fixture) {
 			f.write("control/policy.json", `{"schema": "agenthost/policy/v1", "require_signature": {"ho1": true, "ho3": true}}`)
 			as(f, func(i *record.PackageInstall) { f.sign(i) })

@@ -1,8 +1,8 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
-	"fmt"
 	"io/fs"
 	"path/filepath"
 	"strconv"
@@ -27,6 +27,7 @@ type sessionCheck struct {
 	place
 	found     scope
 	as        [2]beneath.Info       // of both ledgers, before they were read
+	by        Registered            // what the register knew of it then
 	published []publication         // of all its turns
 	ordered   []claim               // turns that ran under a work order
 	entries   uint64                // of exec.jsonl
@@ -100,7 +101,7 @@ func (c *check) session(p place, g *governed, a *authorized) *sessionCheck {
 	for i, file := range []string{record.ExecFile, record.EvidenceFile} {
 		one.as[i], _ = c.dir.Stat(p.path() + "/ledger/" + file) //nolint:errcheck // what is wrong with it is found later
 	}
-	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) && len(known.contexts) == len(one.contexts) {
+	if known := c.sessions[p]; known != nil && len(known.found.findings) == 0 && known.as[0].Same(one.as[0]) && known.as[1].Same(one.as[1]) && len(known.contexts) == len(one.contexts) && known.by == c.knows(p) {
 		return known
 	}
 	v := &sessionVisit{check: c, one: one, s: &one.found, g: g}
@@ -168,7 +169,7 @@ func (v *sessionVisit) visit() {
 	v.ledgers()
 	v.unfinished(staged)
 	v.blocked()
-	if v.g.pruned[v.one.id] != nil && !v.locked(changeLock) && !v.inUse() {
+	if (v.g.pruned[v.one.id] != nil || v.registers.pruned(v.one.place)) && !v.locked(changeLock) && !v.inUse() {
 		s.add(CodeUnfinishedPrune, v.one.path(), "its removal is recorded, and it is still there")
 	}
 }
@@ -204,32 +205,42 @@ func (v *sessionVisit) ledgers() {
 	if !fit {
 		return
 	}
-	v.blobs, v.torn = map[ledger.Hash]bool{}, map[string]bool{}
-	var err error
-	v.report, err = record.ObserveSession(filepath.Join(v.root.Path(), filepath.FromSlash(v.path("ledger"))), v.saw)
+	verdict, ok := v.registers.session(v.one.place, func() Known {
+		v.one.by = v.knows(v.one.place)
+		v.one.published, v.one.ordered, v.one.entries, v.fold = nil, nil, 0, fold{}
+		v.blobs, v.torn, v.opened = map[ledger.Hash]bool{}, map[string]bool{}, record.SessionOpen{}
+		return Known{Observe: v.saw}
+	})
+	if !ok {
+		return
+	}
+	v.report = verdict.Record
+	s.checked.Accepted += v.report.Accepted
 	s.checked.Entries += int(v.report.Exec.Entries + v.report.Evidence.Entries) //nolint:gosec // entries of a file
 	s.checked.Files += 2
-	v.judge(err)
+	v.judge(verdict)
 	v.debris(rest)
 	v.blobFiles()
 }
 
 // judge tells what verifying found.
-func (v *sessionVisit) judge(err error) {
-	s := v.s
+func (v *sessionVisit) judge(verdict Verdict) {
+	s, err := v.s, verdict.Err
 	var bad *ledger.IntegrityError
+	var unknown *record.UnknownHostError
+	code := cmp.Or(map[string]string{RolledBack: CodeSessionRolledBack, Diverged: CodeSessionDiverged, Unregistered: CodeUnregistered}[verdict.Against], CodeLedgerBroken)
 	switch {
+	case verdict.Against != "" && !v.placed(): // no register knows it there
 	case errors.As(err, &bad):
-		s.put(Finding{Code: CodeLedgerBroken, Path: v.path("ledger/" + filepath.Base(bad.File)), Line: bad.Line, Message: bad.Reason})
+		s.put(Finding{Code: code, Path: v.path("ledger/" + filepath.Base(bad.File)), Line: bad.Line, Message: bad.Reason})
+	case errors.As(err, &unknown):
+		s.add(CodeHostUnknown, v.path("ledger"), "it was sealed by a host that is not trusted here, %s", unknown.Host)
+		v.one.whole = v.placed()
 	case err != nil:
 		why := strings.ReplaceAll(plain(err), v.root.Path()+"/", "")
 		s.add(CodeUnreadable, v.path("ledger"), "its record cannot be read: %s", why)
-	case v.report.Session != string(v.one.id):
-		s.put(Finding{Code: CodeSessionMisplaced, Path: v.one.path(), Message: fmt.Sprintf("it is the session %s under another's name", v.report.Session)})
-	case v.opened.Plane != v.one.plane:
-		s.put(Finding{Code: CodeSessionMisplaced, Path: v.one.path(), Message: fmt.Sprintf("it was opened in plane %s, not in %s", v.opened.Plane, v.one.plane)})
 	default:
-		v.one.whole = true
+		v.one.whole = v.placed()
 	}
 	if v.report.Session != string(v.one.id) {
 		v.one.published = nil // it is another's
@@ -239,6 +250,27 @@ func (v *sessionVisit) judge(err error) {
 			s.put(Finding{Code: CodeTorn, Path: v.path("ledger/" + file), Line: torn.Line, Message: torn.Reason})
 		}
 	}
+}
+
+// placed finds a session that lies where another does, and reports whether it is none.
+func (v *sessionVisit) placed() bool {
+	switch {
+	case v.report.Session != string(v.one.id):
+		v.s.add(CodeSessionMisplaced, v.one.path(), "it is the session %s under another's name", v.report.Session)
+	case v.opened.Plane != v.one.plane:
+		v.s.add(CodeSessionMisplaced, v.one.path(), "it was opened in plane %s, not in %s", v.opened.Plane, v.one.plane)
+	default:
+		return true
+	}
+	return false
+}
+
+// knows is what the register has of a session.
+func (c *check) knows(p place) Registered {
+	if known := c.registers.registered(p); known != nil {
+		return *known
+	}
+	return Registered{}
 }
 
 // saw takes what an entry says.

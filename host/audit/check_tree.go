@@ -267,12 +267,12 @@ func (c *check) planes(s *scope, g *governed) {
 // plane looks at the folder of one plane.
 func (c *check) plane(s *scope, plane string) {
 	entries, _ := c.folder(s, "planes/"+plane, ours)
-	names := []string{"sessions"}
+	names := []string{"sessions", "ledger"}
 	if c.root.Control() {
 		names = append(names, "installed")
 	}
 	if plane == "ho2" {
-		names = append(names, "work_orders", "context", "ledger")
+		names = append(names, "work_orders", "context")
 	}
 	for _, e := range entries {
 		if !slices.Contains(names, e.Name) {

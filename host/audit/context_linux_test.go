@@ -16,6 +16,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 const contextID = session.ID("SES-20260101T000000000Z-aaaaaaaaaaaaaaaa")
@@ -35,7 +36,7 @@ func newContextBench(t *testing.T, seed uint64) *contextBench {
 	t.Helper()
 	b := &contextBench{Rand: rand.New(rand.NewPCG(seed, 7)), t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	var err error
-	b.root, err = session.OpenRoot(session.Options{Workspace: t.TempDir(), Now: func() time.Time { return b.now }})
+	b.root, err = session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: t.TempDir(), Now: func() time.Time { return b.now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,6 +73,11 @@ func (b *contextBench) session(most int) {
 	put := func(turn int, body ledger.Body) ledger.Entry {
 		b.t.Helper()
 		b.tick()
+		if record.ExecOptions("").Sealed(ledger.Entry{Kind: body.Kind()}) {
+			c, err := s.Exec.Commit(turn, body)
+			must(err)
+			return c.Entries[0]
+		}
 		e, err := s.Exec.Append(turn, body)
 		must(err)
 		return e
@@ -276,9 +282,9 @@ func contextOf(t *testing.T) (*contextBench, []record.ContextSnapshot) {
 				ends = append(ends, i)
 			}
 		}
-		// As of a time of which one entry alone is.
+		// As of a time of which one entry alone is, with the seal behind it.
 		if len(ends) < 2 || slices.ContainsFunc(ends, func(i int) bool {
-			return i+1 < len(all) && !all[i+1].Time.After(all[i].Time) || slices.ContainsFunc(all[:i], func(e ledger.Entry) bool { return !e.Time.Before(all[i].Time) })
+			return i+2 < len(all) && !all[i+2].Time.After(all[i].Time) || slices.ContainsFunc(all[:i], func(e ledger.Entry) bool { return !e.Time.Before(all[i].Time) })
 		}) {
 			continue
 		}
@@ -342,7 +348,7 @@ func TestForgedSnapshots(t *testing.T) {
 			edit(b, ledgerFile(b), func(text string) string {
 				return strings.Replace(text, kept[0].SHA256.String(), ledger.Sum([]byte(forged)).String(), 1)
 			})
-		}, "all snapshots: context.jsonl line 1 "},
+		}, "all snapshots: context.jsonl line 2 "},
 		{"a line is taken out of the record", func(b *contextBench, _ []record.ContextSnapshot) {
 			edit(b, ledgerFile(b), func(text string) string { return text[strings.Index(text, "\n")+1:] })
 		}, "all snapshots: context.jsonl line 1 "},

@@ -57,7 +57,7 @@ func TestExplainCommands(t *testing.T) {
 		t.Errorf("readers: got %+v", readers)
 	}
 	got := s.Turns[0].Commands
-	if len(got) != 4 || got[0].Words != "run it" || !got[0].Ended || got[0].Exit != 3 || got[0].Fence != "full" || got[0].Seq != 3 ||
+	if len(got) != 4 || got[0].Words != "run it" || !got[0].Ended || got[0].Exit != 3 || got[0].Fence != "full" || got[0].Seq != 4 ||
 		got[1].View.Blob.Blob != ledger.Sum([]byte("list")) || got[1].Interpreter == nil {
 		t.Errorf("commands: got %+v", got)
 	}

@@ -155,7 +155,7 @@ func TestLineage(t *testing.T) {
 		d := w.explain(digits("in")).Digest
 		same(t, "onward", brief(d.Reached), "1 1:1 in > made.tar.gz", "2 2:1 package > y")
 		d = w.explain(archived.String()).Digest
-		if len(d.Packages) != 1 || d.Packages[0].As != "archive" || d.Packages[0].Seq != 1 {
+		if len(d.Packages) != 1 || d.Packages[0].As != "archive" || d.Packages[0].Seq != 4 {
 			t.Errorf("got %+v, want the archive", d.Packages)
 		}
 		same(t, "back", brief(w.explain(digits("y")).Digest.Sources), "1 2:1 package module > y", "2 1:1 package module in > made.tar.gz")
@@ -373,7 +373,7 @@ func TestExplainPackage(t *testing.T) {
 		t.Fatalf("got %+v", p)
 	}
 	i := p.Installed[0]
-	if i.Plane != "ho3" || i.Version != "0.2.0" || i.Status != "active" || i.Tier != "T0" || i.Signer != "op+key" || i.By != by || i.Seq != 2 || i.Fault != "" {
+	if i.Plane != "ho3" || i.Version != "0.2.0" || i.Status != "active" || i.Tier != "T0" || i.Signer != "op+key" || i.By != by || i.Seq != 6 || i.Fault != "" {
 		t.Errorf("got %+v", i)
 	}
 	same(t, "rights", i.Rights, "is a library: it does not run, other packages see its files read-only")
@@ -399,11 +399,11 @@ func TestExplainPackage(t *testing.T) {
 	if i := w.explain(lib.ID).Package.Installed[0]; i.Rights != nil || !strings.Contains(i.Fault, "what lies there is not what was installed") {
 		t.Errorf("got %+v", i)
 	}
-	if e := w.explain("SES-OLD"); e.Session != nil || e.Pruned == nil || e.Pruned.Seq != 5 {
+	if e := w.explain("SES-OLD"); e.Session != nil || e.Pruned == nil || e.Pruned.Seq != 12 {
 		t.Errorf("got %+v", e)
 	}
 	d := w.explain(before.SHA256.String()).Digest
-	if len(d.Packages) != 1 || d.Packages[0].As != "package" || d.Packages[0].Seq != 1 {
+	if len(d.Packages) != 1 || d.Packages[0].As != "package" || d.Packages[0].Seq != 4 {
 		t.Errorf("got %+v", d.Packages)
 	}
 	// A control plane whose record was changed explains nothing.

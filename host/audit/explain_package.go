@@ -114,18 +114,7 @@ func (a *Audit) changes() ([]change, error) {
 		return nil, nil
 	}
 	var all []change
-	for e, err := range ledger.Scan(filepath.Join(a.root.Path(), "ledger", record.GovernanceFile), record.GovernanceOptions()) {
-		var bad *ledger.IntegrityError
-		if errors.As(err, &bad) && bad.Torn {
-			break
-		}
-		if err != nil {
-			return nil, err
-		}
-		body, err := record.DecodeGovernance(e)
-		if err != nil {
-			return nil, err
-		}
+	_, _, err := plane.Look(a.root, func(e ledger.Entry, body ledger.Body) {
 		c := change{Change: Change{e.Seq, e.Time, e.Kind, body}}
 		switch b := body.(type) {
 		case record.PackageStore:
@@ -141,8 +130,15 @@ func (a *Audit) changes() ([]change, error) {
 			}
 		case record.SessionPrune:
 			c.session = b.SessionID
+		case record.SessionErase:
+			c.session = b.SessionID
+		case record.LedgerRepair:
+			c.session = b.Ledger
 		}
 		all = append(all, c)
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }

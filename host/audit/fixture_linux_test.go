@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,10 +17,13 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/audit/audittest"
+	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/plane"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/register"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // Sessions of the fixtures.
@@ -52,13 +56,15 @@ type fixture struct {
 	path  string // of the root
 	token string
 	n     int // how often it was opened
+
+	strange bool // whoever opens it next trusts another host alone
 }
 
 // newPlane makes a control plane in which much has happened.
 func newPlane(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, path: filepath.Join(t.TempDir(), "root")}
-	ok(t, plane.Init(f.path, plane.Options{By: actor, Version: "test"}, func(token string) error { f.token = token; return nil }))
+	ok(t, plane.Init(f.path, plane.Options{By: actor, Version: "test", Key: ledgertest.Host}, func(token string) error { f.token = token; return nil }))
 	ok(t, os.WriteFile(filepath.Join(f.path, "control/policy.json"), []byte(`{"schema": "agenthost/policy/v1"}`), 0o600))
 	f.change(func(c *plane.Change) {
 		for _, p := range []struct{ id, version, more string }{
@@ -163,18 +169,79 @@ func (f *fixture) snapshot(id session.ID) {
 	f.append(ledgersTop+"/context.jsonl", record.ContextOptions(), entry)
 }
 
-// append appends entries to a ledger, which is made if there is none.
+// append appends entries to a ledger that the host seals, which is made if there is
+// none.
 func (f *fixture) append(name string, o ledger.Options, bodies ...ledger.Body) {
 	f.t.Helper()
-	log, err := ledger.Open(f.abs(name), o)
-	if errors.Is(err, os.ErrNotExist) {
-		log, err = ledger.Create(f.abs(name), o)
+	ok(f.t, appendSealed(f.path, name, o, bodies...))
+}
+
+func appendSealed(top, name string, o ledger.Options, bodies ...ledger.Body) error {
+	path := filepath.Join(top, name)
+	var err error
+	if o.Key, err = ledgertest.Host(); err != nil {
+		return err
 	}
-	ok(f.t, err)
+	plane := "ho2"
+	if o.Session == record.GovernanceSession {
+		plane = "ho3"
+	}
+	o.Origin = map[string]string{record.GovernanceSession: "agenthost/control/governance/", record.ContextSession: "agenthost/ho2/context/"}[o.Session]
+	o.Origin = cmp.Or(o.Origin, "agenthost/ho2/workorders/"+o.Session+"/") + "0123456789abcdef"
+	var first record.HostKey
+	for e, err := range ledger.Read(path) {
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if err := errors.Join(err, e.Decode(&first)); err != nil {
+			return err
+		}
+		o.Origin = first.Origin
+		break
+	}
+	var log *ledger.Log
+	if first.Key != "" {
+		o.Keys = &record.HostKeys{}
+		log, err = ledger.Open(path, o)
+	} else if log, err = ledger.Create(path, o); err == nil {
+		bodies = append([]ledger.Body{record.HostKey{Origin: o.Origin, Key: o.Key.Verifier().String()}}, bodies...)
+	}
+	if err != nil {
+		return err
+	}
 	for _, b := range bodies {
-		ok(f.t, second(log.Append(0, b)))
+		_, failed := log.Commit(0, b)
+		err = errors.Join(err, failed)
 	}
-	ok(f.t, log.Close())
+	at, _ := log.Sealed()
+	return errors.Join(err, log.Close(), registerHead(top, plane, o.Session, at))
+}
+
+// registerHead has the register of a plane know a ledger.
+func registerHead(top, plane, name string, at ledger.Checkpoint) error {
+	return registerBy(ledgertest.Host, top, plane, name, at)
+}
+
+// registerBy is registerHead by a host of that key, which trusts itself.
+func registerBy(key func() (*ledger.Key, error), top, plane, name string, at ledger.Checkpoint) error {
+	dir, err := beneath.Open(top)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	r := register.New(dir, top, plane, register.Options{Key: key, Hosts: func() ([]ledger.Verifier, error) {
+		k, err := key()
+		return []ledger.Verifier{k.Verifier()}, err
+	}})
+	change := register.Change{Kind: record.KindSessionOpen, Session: name, Is: register.Head{Size: at.Size, Root: at.Root}}
+	known, found, err := r.Find(context.Background(), name)
+	if found {
+		change.Kind, change.Was = record.KindSessionHead, &known.Head
+	}
+	if err == nil {
+		err = r.Record(context.Background(), change)
+	}
+	return errors.Join(err, r.Close())
 }
 
 // copy is the same root somewhere else.
@@ -185,7 +252,7 @@ func (f *fixture) copy(t testing.TB) *fixture {
 	if out, err := exec.Command("cp", "-a", from, to).CombinedOutput(); err != nil {
 		t.Fatal(err, string(out))
 	}
-	return &fixture{t, filepath.Join(to, filepath.Base(f.path)), f.token, f.n}
+	return &fixture{t: t, path: filepath.Join(to, filepath.Base(f.path)), token: f.token, n: f.n}
 }
 
 // open opens the root until the test ends.
@@ -208,6 +275,10 @@ func (f *fixture) openWith(o session.Options) *session.Root {
 		return now
 	}
 	o.Random = &random{source: rand.NewChaCha8([32]byte{byte(f.n)})}
+	o.Key, o.Hosts = ledgertest.Host, ledgertest.Hosts
+	if f.strange {
+		o.Key, o.Hosts = func() (*ledger.Key, error) { return ledgertest.Other(2) }, nil
+	}
 	o.Workspace = f.path
 	if filepath.Base(f.path) == session.DefaultRoot {
 		o.Workspace = filepath.Dir(f.path)

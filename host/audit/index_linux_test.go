@@ -97,7 +97,7 @@ func TestIndexChangedLedger(t *testing.T) {
 		t.Fatal("the change shows in size or mtime")
 	}
 	e := w.explain("docs/all")
-	if len(e.Unreadable) != 1 || e.Unreadable[0].Session != sid(1) || !strings.Contains(e.Unreadable[0].Error, "exec.jsonl line 3 ") {
+	if len(e.Unreadable) != 1 || e.Unreadable[0].Session != sid(1) || !strings.Contains(e.Unreadable[0].Error, "exec.jsonl line 4 ") {
 		t.Errorf("got %+v, want the changed session", e.Unreadable)
 	}
 	if got := len(e.Path.Read); got != 2 {

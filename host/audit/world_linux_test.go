@@ -17,6 +17,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // world is a root whose sessions are written down without being run.
@@ -47,7 +48,7 @@ func newControl(t testing.TB, changes ...ledger.Body) *world {
 	w.check(os.Mkdir(filepath.Join(w.workspace, "ledger"), 0o700))
 	options := record.GovernanceOptions()
 	options.Now, options.Durable = w.tick, nil
-	w.write(filepath.Join(w.workspace, "ledger", record.GovernanceFile), options, append([]ledger.Body{record.ControlInit{Token: ledger.Sum([]byte("token"))}}, changes...))
+	w.check(appendSealed(w.workspace, "ledger/"+record.GovernanceFile, options, append([]ledger.Body{record.ControlInit{Token: ledger.Sum([]byte("token"))}}, changes...)...))
 	w.open()
 	var err error
 	w.control, err = plane.Open(w.root)
@@ -69,7 +70,7 @@ func quickDir(t testing.TB) string {
 func (w *world) open() {
 	w.t.Helper()
 	var err error
-	w.root, err = session.OpenRoot(session.Options{Workspace: w.workspace})
+	w.root, err = session.OpenRoot(session.Options{Key: ledgertest.Host, Hosts: ledgertest.Hosts, Workspace: w.workspace})
 	w.check(err)
 	w.t.Cleanup(func() { w.root.Close() })
 }
@@ -103,10 +104,25 @@ func (w *world) write(path string, o ledger.Options, bodies []ledger.Body) {
 		if b.Kind() == record.KindTurnEnd {
 			in = false
 		}
-		_, err := log.Append(at, b)
+		if o.Sealed(ledger.Entry{Kind: b.Kind()}) {
+			_, err = log.Commit(at, b)
+		} else {
+			_, err = log.Append(at, b)
+		}
 		w.check(err)
 	}
 	w.check(log.Close())
+}
+
+// after is the seq behind bodies and the seals of those that are committed.
+func after(bodies []ledger.Body) int {
+	n, sealed := len(bodies), record.ExecOptions("").Sealed
+	for _, b := range bodies {
+		if sealed(ledger.Entry{Kind: b.Kind()}) {
+			n++
+		}
+	}
+	return n
 }
 
 // file is a name and a content.
@@ -170,12 +186,17 @@ func (w *world) run(id string, s story) {
 	}}
 	ended := true
 	for _, t := range s.turns {
-		bodies, ended = append(bodies, t.entries(len(bodies))...), !t.open
+		bodies, ended = append(bodies, t.entries(after(bodies))...), !t.open
 	}
 	if !s.open && ended {
 		bodies = append(bodies, record.SessionClose{Turns: int64(len(s.turns))})
 	}
-	w.write(filepath.Join(dir, record.ExecFile), ledger.Options{Session: id, Now: w.tick, MaxEntry: record.MaxExecEntry, SyncLater: true}, bodies)
+	o := record.ExecOptions(id)
+	o.Now, o.SyncLater, o.Durable, o.Origin = w.tick, true, nil, record.ExecOrigin("ho1", id)
+	key, err := ledgertest.Host()
+	w.check(err)
+	o.Key = key // none is asked for here
+	w.write(filepath.Join(dir, record.ExecFile), o, bodies)
 	w.check(os.WriteFile(filepath.Join(dir, record.EvidenceFile), nil, 0o600))
 }
 

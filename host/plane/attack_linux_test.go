@@ -179,14 +179,14 @@ func TestReadAfterCrash(t *testing.T) {
 	}()
 	f.step = nil
 	f = f.copyOf()
-	root, err := session.OpenRoot(session.Options{Workspace: f.path})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: f.path}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
 	// As Open, before the crash.
-	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options()}
-	if p.state, err = readState(p.governance()); err != nil {
+	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options(), log: governanceBook(root)}
+	if p.state, err = readState(p.log); err != nil {
 		t.Fatal(err)
 	}
 	pkg, err := p.Package(nil, p.State().Find("PKG-A", "ho1")[0])
@@ -238,6 +238,7 @@ func TestEdited(t *testing.T) {
 				"trust":     func(c *Change) error { _, err := c.Trust(key); return err },
 				"distrust":  func(c *Change) error { _, err := c.Distrust(key); return err },
 				"prune":     func(c *Change) error { return c.Prune(record.SessionPrune{SessionID: "SES-1", Plane: "ho1"}) },
+				"erase":     func(c *Change) error { return c.Erase(record.SessionErase{SessionID: "SES-1", Plane: "ho1"}) },
 				"rotate":    func(c *Change) error { return c.RotateToken(func(string) error { return errors.New("shown") }) },
 			} {
 				f.change(func(c *Change) {
@@ -335,7 +336,7 @@ func TestMarkers(t *testing.T) {
 		f := newFixture(t)
 		write(t, filepath.Join(f.path, markerFile), text)
 		before := tree(t, f.path)
-		root, err := session.OpenRoot(session.Options{Workspace: f.path})
+		root, err := session.OpenRoot(sealing(session.Options{Workspace: f.path}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -351,7 +352,7 @@ func TestMarkers(t *testing.T) {
 	// One that speaks of more entries than there are: the ledger was cut.
 	f := newFixture(t)
 	write(t, filepath.Join(f.path, markerFile), `{"v":1,"size":5,"by":{"uid":1}}`)
-	root, err := session.OpenRoot(session.Options{Workspace: f.path})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: f.path}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -383,7 +384,7 @@ func TestForgedLedger(t *testing.T) {
 			t.Fatalf("%s changes nothing", name)
 		}
 		write(t, path, text)
-		root, err := session.OpenRoot(session.Options{Workspace: f.path})
+		root, err := session.OpenRoot(sealing(session.Options{Workspace: f.path}))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -398,35 +399,31 @@ func TestForgedLedger(t *testing.T) {
 	}
 }
 
-// TestForgedEntry: an entry that verifies as a line, but is none of a control
-// plane, stops everything too: what it would have said is not known.
+// TestForgedEntry: an entry that is sealed, but is none of a control plane, stops
+// everything too: what it would have said is not known.
 func TestForgedEntry(t *testing.T) {
 	f := newFixture(t)
 	p := f.open()
-	path := filepath.Join(f.path, governancePath)
-	log, err := ledger.Open(path, record.GovernanceOptions())
+	log, err := p.log.open(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := log.Append(0, record.ContextSnapshot{SessionID: "SES-1"}); err != nil {
+	if err := errors.Join(log.commit(record.ContextSnapshot{SessionID: "SES-1"}), log.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Close(); err != nil {
-		t.Fatal(err)
-	}
-	root, err := session.OpenRoot(session.Options{Workspace: f.path})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: f.path}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer root.Close()
 	var bad *ledger.IntegrityError
-	if _, err := Open(root); !errors.As(err, &bad) || bad.Line != 2 {
+	if _, err := Open(root); !errors.As(err, &bad) || bad.Line != 4 {
 		t.Errorf("opened: %v", err)
 	}
-	if _, err := p.Change(t.Context(), f.token, somebody(), "", ""); !errors.As(err, &bad) || bad.Line != 2 {
+	if _, err := p.Change(t.Context(), f.token, somebody(), "", ""); !errors.As(err, &bad) || bad.Line != 4 {
 		t.Errorf("changed: %v", err)
 	}
-	if _, _, err := Look(root, func(ledger.Entry, ledger.Body) {}); !errors.As(err, &bad) || bad.Line != 2 {
+	if _, _, err := Look(root, func(ledger.Entry, ledger.Body) {}); !errors.As(err, &bad) || bad.Line != 4 {
 		t.Errorf("looked: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ type Change struct {
 	plane *Plane
 	by    record.Actor
 	lock  *os.File
-	log   *ledger.Log
+	log   *sealedLog
 	now   State
 	fault error // an entry that cannot be where it is
 	sick  error // why no more can be done
@@ -115,20 +115,18 @@ func (p *Plane) entered(lock *os.File, by record.Actor) (_ *Change, err error) {
 	}
 	var before State
 	committed := false
-	o := record.GovernanceOptions()
-	o.Now = p.opts.Now
-	o.Observe = func(e ledger.Entry) {
+	c.log, err = p.log.open(func(e ledger.Entry) {
 		if found && e.Seq == m.Size {
 			before = c.now.clone()
 		}
-		if found && e.Seq >= m.Size && e.Kind != record.KindRecovered {
+		if found && e.Seq >= m.Size && isChange(e) {
 			committed = true
 		}
 		if err := c.now.add(e); err != nil && c.fault == nil {
-			c.fault = badEntry(p.governance(), e, err)
+			c.fault = badEntry(p.log.path, e, err)
 		}
-	}
-	if c.log, err = openLedger(p.governance(), o); err != nil {
+	})
+	if err != nil {
 		return nil, err
 	}
 	if c.fault != nil {
@@ -139,7 +137,7 @@ func (p *Plane) entered(lock *os.File, by record.Actor) (_ *Change, err error) {
 	}
 	switch size := c.now.Head.Size; {
 	case size < m.Size:
-		return nil, &ledger.IntegrityError{File: p.governance(), Reason: fmt.Sprintf("%d entries, but %s was written after %d", size, markerFile, m.Size)}
+		return nil, &ledger.IntegrityError{File: p.log.path, Reason: fmt.Sprintf("%d entries, but %s was written after %d", size, markerFile, m.Size)}
 	case !committed:
 		before = c.now.clone()
 	}
@@ -157,6 +155,12 @@ func (p *Plane) entered(lock *os.File, by record.Actor) (_ *Change, err error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// isChange reports whether an entry of governance.jsonl is about what it is of, and
+// not about itself.
+func isChange(e ledger.Entry) bool {
+	return e.Kind != record.KindRecovered && e.Kind != record.KindHostKey && e.Kind != ledger.KindSeal
 }
 
 // sync makes governance.jsonl durable as it was found.
@@ -188,14 +192,17 @@ func (c *Change) Close() error {
 	return errors.Join(errs...)
 }
 
-// append makes an entry durable.
+// append makes an entry durable, sealed.
 func (c *Change) append(b ledger.Body) error {
 	if c.sick != nil {
 		return c.sick
 	}
 	c.plane.opts.Step("append " + b.Kind())
-	_, err := c.log.Append(0, b)
-	if errors.Is(err, ledger.ErrPoisoned) {
+	err := c.log.commit(b)
+	if errors.Is(err, errUnregistered) {
+		err = &UnfinishedError{err}
+		c.sick = err
+	} else if errors.Is(err, ledger.ErrPoisoned) {
 		err = fmt.Errorf("whether it was recorded is not known, the next command finds out: %w", err)
 		c.sick = err
 	}
@@ -415,6 +422,16 @@ func (c *Change) RebuildRegistry() (bool, error) {
 func (c *Change) Prune(s record.SessionPrune) error {
 	if err := c.ready(); err != nil {
 		return c.refused(record.KindSessionPrune, s.SessionID, ledger.Hash{}, err)
+	}
+	s.By = c.by
+	return c.append(s)
+}
+
+// Erase records that blobs of a session are about to be deleted, as [Change.Prune]
+// does of a whole session.
+func (c *Change) Erase(s record.SessionErase) error {
+	if err := c.ready(); err != nil {
+		return c.refused(record.KindSessionErase, s.SessionID, ledger.Hash{}, err)
 	}
 	s.By = c.by
 	return c.append(s)

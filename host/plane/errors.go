@@ -43,8 +43,8 @@ type MismatchError struct {
 func (e *MismatchError) Error() string { return e.Path + " " + e.What }
 
 // An UnfinishedError says that a change happened, its entry is on the disk, but
-// not all files are in their places. The next command that opens the plane
-// finishes it.
+// not all files are in their places, or the register does not know of it. The next
+// command that opens the plane finishes it.
 type UnfinishedError struct{ Err error }
 
 // Error is one line.

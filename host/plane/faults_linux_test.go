@@ -198,11 +198,12 @@ func (f *fixture) copyTo(top string) *fixture {
 }
 
 // looks is what is there, without what differs after every crash: who held the
-// lock, which token was made, and what was set aside of the ledger.
+// lock, which token was made, and what was set aside of the ledger and the register.
 func (f *fixture) looks() []string {
 	f.t.Helper()
 	return slices.DeleteFunc(tree(f.t, f.path), func(line string) bool {
-		return strings.HasPrefix(line, tokenFile+" ") || strings.HasPrefix(line, lockFile+" ") || strings.HasPrefix(line, "ledger/") && !strings.HasPrefix(line, governancePath+" ")
+		return strings.HasPrefix(line, tokenFile+" ") || strings.HasPrefix(line, lockFile+" ") || strings.HasPrefix(line, "ledger/") && !strings.HasPrefix(line, governancePath+" ") ||
+			strings.HasPrefix(line, registerFolder+"/")
 	})
 }
 

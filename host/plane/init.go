@@ -25,6 +25,8 @@ type Options struct {
 	Now func() time.Time
 	// Random is where the token comes from; nil is [rand.Reader].
 	Random io.Reader
+	// Key is that of the host, which seals the ledger of the plane.
+	Key func() (*ledger.Key, error)
 	// Step, if set, is called with the name of each step before it is done. It is
 	// there for tests of crashes.
 	Step func(step string)
@@ -59,6 +61,9 @@ type builder struct {
 	made []string // folders, the outermost first
 }
 
+// registerFolder is that of the register which knows governance.jsonl.
+const registerFolder = "planes/ho3/ledger"
+
 // folders are what a control plane begins with, and their modes.
 var folders = []struct {
 	name string
@@ -75,6 +80,7 @@ var folders = []struct {
 	{"planes/ho1/installed", 0o700},
 	{"planes/ho2/installed", 0o700},
 	{"planes/ho3/installed", 0o700},
+	{registerFolder, 0o700},
 	{"planes/pending", 0o700},
 	{"registries", 0o755},
 }
@@ -113,11 +119,11 @@ func (b *builder) fill(dir *beneath.Dir, show func(token string) error) error {
 		}
 	}
 	b.opts.Step("write " + governancePath)
-	if err := b.record(ledger.Sum(secret)); err != nil {
+	if err := b.record(dir, ledger.Sum(secret)); err != nil {
 		return err
 	}
 	b.opts.Step("sync folders")
-	for _, name := range []string{"control", "ledger", "registries", "planes/ho1", "planes/ho2", "planes/ho3", "planes", "."} {
+	for _, name := range []string{"control", "ledger", "registries", registerFolder, "planes/ho1", "planes/ho2", "planes/ho3", "planes", "."} {
 		if err := durable.SyncFolder(dir, name); err != nil {
 			return err
 		}
@@ -130,22 +136,33 @@ func (b *builder) fill(dir *beneath.Dir, show func(token string) error) error {
 	return nil
 }
 
-// record begins governance.jsonl.
-func (b *builder) record(token ledger.Hash) error {
+// record begins governance.jsonl, and has the register know it.
+func (b *builder) record(dir *beneath.Dir, token ledger.Hash) error {
 	o := record.GovernanceOptions()
 	o.Now, o.SyncLater = b.opts.Now, true
-	log, err := ledger.Create(filepath.Join(b.path, filepath.FromSlash(governancePath)), o)
+	g := book{
+		path: filepath.Join(b.path, filepath.FromSlash(governancePath)), name: governancePath, origin: governanceOrigin, options: o,
+		random: b.opts.Random, sealer: b.opts.Key, step: b.opts.Step, root: dir, top: b.path, plane: "ho3",
+	}
+	g.hosts = func() ([]ledger.Verifier, error) {
+		key, err := g.key()
+		if err != nil {
+			return nil, err
+		}
+		return []ledger.Verifier{key.Verifier()}, nil
+	}
+	log, err := g.create()
 	if err != nil {
 		return err
 	}
-	_, err = log.Append(0, record.ControlInit{By: b.opts.By, Agenthost: b.opts.Version, Token: token})
+	err = log.commit(record.ControlInit{By: b.opts.By, Agenthost: b.opts.Version, Token: token})
 	return errors.Join(err, log.Close())
 }
 
 // clean removes what fill made, this time or one that was cut short. Of the
 // latter the folders stay.
 func (b *builder) clean(dir *beneath.Dir) error {
-	for _, name := range []string{lockFile, tokenFile, trustedFile, registryFile, governancePath} {
+	for _, name := range []string{lockFile, tokenFile, trustedFile, registryFile, governancePath, registerFolder + "/" + record.RegisterFile} {
 		if err := durable.Remove(dir, name); err != nil {
 			return err
 		}

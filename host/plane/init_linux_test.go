@@ -11,11 +11,12 @@ import (
 	"testing"
 
 	"github.com/agenthost/agenthost/host/session"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // begin makes a control plane.
 func begin(path string, step func(string)) (token string, err error) {
-	err = Init(path, Options{By: somebody(), Version: "test", Step: step}, func(t string) error {
+	err = Init(path, Options{By: somebody(), Version: "test", Step: step, Key: ledgertest.Host}, func(t string) error {
 		token = t
 		return nil
 	})
@@ -45,7 +46,7 @@ func TestInit(t *testing.T) {
 	}
 	differ(t, "a second time", tree(t, f.path), before)
 	s := f.open().State()
-	if s.Head.Size != 1 || s.Token.IsZero() || len(s.Installed)+len(s.Trusted)+s.Refused != 0 {
+	if s.Head.Size != 3 || s.Token.IsZero() || len(s.Installed)+len(s.Trusted)+s.Refused != 0 {
 		t.Errorf("got %+v", s)
 	}
 }
@@ -188,7 +189,7 @@ func initFault(t *testing.T, full bool, want []string) {
 		}
 		steps++
 		if err != nil {
-			if root, err := session.OpenRoot(session.Options{Workspace: filepath.Dir(f.path), Root: f.path}); err == nil {
+			if root, err := session.OpenRoot(sealing(session.Options{Workspace: filepath.Dir(f.path), Root: f.path})); err == nil {
 				if root.Control() {
 					t.Errorf("%s: it is a control plane", reached)
 				}
@@ -237,7 +238,7 @@ func (f *fixture) initFull(at int) (reached string, err error) {
 func TestInitUnshown(t *testing.T) {
 	path := filepath.Join(memory(t), "root")
 	broken := errors.New("nobody looks")
-	if err := Init(path, Options{}, func(string) error { return broken }); !errors.Is(err, broken) {
+	if err := Init(path, Options{Key: ledgertest.Host}, func(string) error { return broken }); !errors.Is(err, broken) {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {

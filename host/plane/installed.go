@@ -63,7 +63,7 @@ func (p *Plane) steady(i Installed, read func() (*archive.Package, error)) (*arc
 // settled waits for a change that is under way, if there is one, and finishes one
 // that a crash left. It reports whether there was.
 func (p *Plane) settled(i Installed) (bool, error) {
-	s, err := readState(p.governance())
+	s, err := readState(p.log)
 	if err != nil {
 		return false, err
 	}

@@ -7,24 +7,8 @@ import (
 	"os"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
-	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
-
-// openLedger opens a ledger of the plane for appending, and notes in it what a
-// crash left and was set aside.
-func openLedger(path string, o ledger.Options) (*ledger.Log, error) {
-	log, err := ledger.Open(path, o)
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range log.Recovered() {
-		if _, err := log.Append(0, record.Recovered{File: r.File, Offset: r.Offset, Length: r.Length, SHA256: r.SHA256}); err != nil {
-			return nil, errors.Join(err, log.Close())
-		}
-	}
-	return log, nil
-}
 
 // isPlain reports whether there is a file of that name. A link, a folder and
 // anything else that is no regular file is an error.

@@ -215,7 +215,7 @@ func changeRoot(root *session.Root, token string, do func(c *Change) error) erro
 
 // installFile installs an archive.
 func installFile(path, token, file string) error {
-	root, err := session.OpenRoot(session.Options{Workspace: path})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: path}))
 	if err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func installFile(path, token, file string) error {
 // live installs a package, upgrades it and takes it out, each as a change of its
 // own.
 func live(path, token, id string) error {
-	root, err := session.OpenRoot(session.Options{Workspace: path})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: path}))
 	if err != nil {
 		return err
 	}

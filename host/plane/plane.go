@@ -17,7 +17,10 @@
 //	planes/pending/change          a change whose files are not in their places yet
 //
 // governance.jsonl is the authority: what is installed, who is trusted and which
-// token counts follow from it alone ([State]). All else is checked against it.
+// token counts follow from it alone ([State]). All else is checked against it. It is
+// sealed by the host that writes to it, as the ledgers of plane ho2 are: an entry
+// counts with its seal, and the seals of hosts that are not trusted make the whole
+// ledger one that anybody could have written (*[record.UnknownHostError]).
 //
 // # Changes
 //
@@ -59,19 +62,20 @@ type Plane struct {
 	dir   *beneath.Dir
 	path  string // of the root, absolute
 	opts  session.Options
+	log   book // governance.jsonl
 	state State
 }
 
 // Open reads the control plane of a root, which must stay open as long as the
 // Plane is used, with that root's clock and randomness. Its ledger is verified. A
 // change that a crash cut short is finished or taken back first; where none was
-// nothing is written. Errors wrap [ErrNotControl] or an *[ledger.IntegrityError],
-// or are a *[MismatchError].
+// nothing is written. Errors wrap [ErrNotControl], an *[ledger.IntegrityError] or an
+// *[record.UnknownHostError], or are a *[MismatchError].
 func Open(root *session.Root) (*Plane, error) {
 	if !root.Control() {
 		return nil, fmt.Errorf("root %s: %w", root.Path(), ErrNotControl)
 	}
-	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options()}
+	p := &Plane{dir: root.Folder(), path: root.Path(), opts: root.Options(), log: governanceBook(root)}
 	_, found, err := readMarker(p.dir)
 	if found && err == nil {
 		err = p.recover()
@@ -79,7 +83,7 @@ func Open(root *session.Root) (*Plane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("root %s: finishing a change that was cut short: %w", p.path, err)
 	}
-	p.state, err = readState(p.governance())
+	p.state, err = readState(p.log)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		err = &MismatchError{governancePath, "is missing", lostHint}
@@ -112,28 +116,25 @@ func (p *Plane) recover() error {
 	return c.Close()
 }
 
-// governance is the path of the ledger, for package ledger.
-func (p *Plane) governance() string { return p.path + "/" + governancePath }
-
 // State is what governance.jsonl said when the plane was opened. It is not to be
 // changed.
 func (p *Plane) State() State { return p.state }
 
-// readState reads what a ledger says. A line that is being written is not yet
-// said.
-func readState(path string) (State, error) {
+// readState reads what a ledger says. What is being written, and has no seal yet, is
+// not said.
+func readState(b book) (State, error) {
 	var s State
-	for e, err := range ledger.Scan(path, record.GovernanceOptions()) {
-		var bad *ledger.IntegrityError
-		if errors.As(err, &bad) && bad.Torn {
-			break
+	var fault error
+	_, err := b.read(func(e ledger.Entry) {
+		if err := s.add(e); err != nil && fault == nil {
+			fault = badEntry(b.path, e, err)
 		}
-		if err != nil {
-			return State{}, err
-		}
-		if err := s.add(e); err != nil {
-			return State{}, badEntry(path, e, err)
-		}
+	})
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return State{}, err
 	}
 	return s, nil
 }

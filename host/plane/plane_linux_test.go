@@ -20,6 +20,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // A control plane of a test.
@@ -29,6 +30,28 @@ type fixture struct {
 	token string       // that counts
 	shown string       // by a rotation
 	step  func(string) // called before each step of what is done next
+	host  byte         // who is at work, as ledgertest.Other has it; 0 is ledgertest.Host
+}
+
+// sealing are the options of ledgertest.Host, which trusts itself alone.
+func sealing(o session.Options) session.Options {
+	o.Key, o.Hosts = ledgertest.Host, ledgertest.Hosts
+	return o
+}
+
+// options are those of the host that is at work. Others than the first trust that
+// one, too.
+func (f *fixture) options(o session.Options) session.Options {
+	o = sealing(o)
+	if f.host > 1 {
+		o.Key = func() (*ledger.Key, error) { return ledgertest.Other(f.host) }
+		o.Hosts = func() ([]ledger.Verifier, error) {
+			own, err := ledgertest.Other(f.host)
+			hosts, more := ledgertest.Hosts()
+			return append(hosts, own.Verifier()), errors.Join(err, more)
+		}
+	}
+	return o
 }
 
 func somebody() record.Actor { return record.Actor{UID: 1000, User: "somebody"} }
@@ -54,7 +77,7 @@ func newFixture(t *testing.T) *fixture {
 
 func (f *fixture) init() {
 	f.t.Helper()
-	err := Init(f.path, Options{By: somebody(), Version: "test", Step: f.step}, func(token string) error {
+	err := Init(f.path, Options{By: somebody(), Version: "test", Step: f.step, Key: ledgertest.Host}, func(token string) error {
 		f.token = token
 		return nil
 	})
@@ -66,11 +89,11 @@ func (f *fixture) init() {
 // open opens the plane.
 func (f *fixture) open() *Plane {
 	f.t.Helper()
-	root, err := session.OpenRoot(session.Options{Workspace: f.path, Now: clock(), Step: func(step string) {
+	root, err := session.OpenRoot(f.options(session.Options{Workspace: f.path, Now: clock(), Step: func(step string) {
 		if f.step != nil {
 			f.step(step)
 		}
-	}})
+	}}))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -182,21 +205,39 @@ func (f *fixture) install(s spec, o InstallOptions) Outcome {
 	return out
 }
 
-// kinds are the kinds of all entries of governance.jsonl, which must be whole.
+// entries are those of governance.jsonl, which must be whole and sealed.
+func (f *fixture) entries() []ledger.Entry {
+	f.t.Helper()
+	root, err := session.OpenRoot(f.options(session.Options{Workspace: f.path}))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer root.Close()
+	var all []ledger.Entry
+	report, err := governanceBook(root).read(func(e ledger.Entry) {
+		e.Line = bytes.Clone(e.Line)
+		all = append(all, e)
+	})
+	if err != nil || report.Torn != nil || report.Sealed != report.Entries {
+		f.t.Fatalf("%v, %+v", err, report)
+	}
+	return all
+}
+
+// kinds are the kinds of all changes in governance.jsonl, and of recoveries.
 func (f *fixture) kinds() []string {
 	f.t.Helper()
 	var kinds []string
-	for e, err := range ledger.Scan(filepath.Join(f.path, governancePath), record.GovernanceOptions()) {
-		if err != nil {
-			f.t.Fatal(err)
+	for _, e := range f.entries() {
+		if isChange(e) || e.Kind == record.KindRecovered {
+			kinds = append(kinds, e.Kind)
 		}
-		kinds = append(kinds, e.Kind)
 	}
 	return kinds
 }
 
 // tree lists all that is in the root, with modes and digests, but not what
-// governance.jsonl holds.
+// governance.jsonl and its register hold.
 func tree(t testing.TB, top string) []string {
 	t.Helper()
 	var list []string
@@ -210,7 +251,10 @@ func tree(t testing.TB, top string) []string {
 			return err
 		}
 		line := fmt.Sprintf("%s %v", name, info.Mode())
-		if info.Mode().IsRegular() && name != governancePath {
+		if strings.HasPrefix(name, registerFolder+"/sessions-") { // of many changes
+			return nil
+		}
+		if info.Mode().IsRegular() && name != governancePath && !strings.HasPrefix(name, registerFolder) {
 			b, err := os.ReadFile(path)
 			if err != nil {
 				return err
@@ -249,7 +293,7 @@ func TestLife(t *testing.T) {
 	fresh := tree(t, f.path)
 	s := spec{id: "PKG-T3-A-001", name: "A, the first", read: []string{"docs/**"}, files: map[string]string{"a.txt": "a", "deep/er/b.txt": "b"}}
 	out := f.install(s, InstallOptions{ID: s.id})
-	if out.Same || out.Replaces != nil || out.Installed.Plane != "ho1" || out.Installed.Seq != 1 {
+	if out.Same || out.Replaces != nil || out.Installed.Plane != "ho1" || out.Installed.Seq != 3 {
 		t.Errorf("got %+v", out)
 	}
 	if out := f.install(s, InstallOptions{}); !out.Same {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
@@ -11,17 +12,13 @@ import (
 	"github.com/agenthost/agenthost/ledger"
 )
 
-// last is the body of the last entry of governance.jsonl.
+// last is the body of the last entry of governance.jsonl, but for the seal.
 func (f *fixture) last() ledger.Body {
 	f.t.Helper()
-	var body ledger.Body
-	for e, err := range ledger.Scan(filepath.Join(f.path, governancePath), record.GovernanceOptions()) {
-		if err == nil {
-			body, err = record.DecodeGovernance(e)
-		}
-		if err != nil {
-			f.t.Fatal(err)
-		}
+	all := f.entries()
+	body, err := record.DecodeGovernance(all[len(all)-2])
+	if err != nil {
+		f.t.Fatal(err)
 	}
 	return body
 }
@@ -37,6 +34,23 @@ func TestPrune(t *testing.T) {
 		}
 		s.By = somebody()
 		if got := f.last(); got != ledger.Body(s) {
+			t.Errorf("got %+v, want %+v", got, s)
+		}
+	})
+	differ(t, "nothing else is written", tree(t, f.path), before)
+}
+
+// TestErase: so are blobs.
+func TestErase(t *testing.T) {
+	f := newFixture(t)
+	before := tree(t, f.path)
+	s := record.SessionErase{SessionID: "SES-1", Plane: "ho1", Blobs: []ledger.Hash{ledger.Sum([]byte("1"))}, Why: "asked"}
+	f.change(func(c *Change) {
+		if err := c.Erase(s); err != nil {
+			t.Error(err)
+		}
+		s.By = somebody()
+		if got := f.last(); !reflect.DeepEqual(got, s) {
 			t.Errorf("got %+v, want %+v", got, s)
 		}
 	})

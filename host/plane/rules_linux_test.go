@@ -10,7 +10,6 @@ import (
 
 	"github.com/agenthost/agenthost/host/archive"
 	"github.com/agenthost/agenthost/host/record"
-	"github.com/agenthost/agenthost/ledger"
 )
 
 // need is a dependency.
@@ -35,18 +34,7 @@ func (f *fixture) refusal(err error) string {
 	default:
 		f.t.Fatalf("not refused: %v", err)
 	}
-	var last record.ChangeRefused
-	for e, err := range ledger.Scan(filepath.Join(f.path, governancePath), record.GovernanceOptions()) {
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		last = record.ChangeRefused{}
-		if e.Kind == record.KindChangeRefused {
-			if err := e.Decode(&last); err != nil {
-				f.t.Fatal(err)
-			}
-		}
-	}
+	last, _ := f.last().(record.ChangeRefused)
 	if last.Code != code || last.Message != message || last.By != somebody() {
 		f.t.Errorf("recorded %+v, want %s", last, text)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -95,24 +94,21 @@ func (s *Snapshots) keep(ctx context.Context, of record.ContextSnapshot, data []
 		return err
 	}
 	*added = true
-	_, err = log.Append(0, of)
-	return err
+	return log.commit(of)
 }
 
 // open opens the ledger for the next entry, and reads what it has of a session.
-func (s *Snapshots) open(id string) (*ledger.Log, []record.ContextSnapshot, error) {
-	o := record.ContextOptions()
-	r := snapshotReader{session: id}
-	o.Now, o.Observe = s.now, r.add
+func (s *Snapshots) open(id string) (*sealedLog, []record.ContextSnapshot, error) {
 	there, err := isPlain(s.root.Folder(), snapshotLedger)
 	if err != nil {
 		return nil, nil, err
 	}
 	if !there {
-		log, err := ledger.Create(s.path(), o)
+		log, err := s.book().create()
 		return log, nil, err
 	}
-	log, err := openLedger(s.path(), o)
+	r := snapshotReader{session: id}
+	log, err := s.book().open(r.add)
 	if err == nil && r.err != nil {
 		err = errors.Join(r.err, log.Close())
 	}
@@ -121,26 +117,23 @@ func (s *Snapshots) open(id string) (*ledger.Log, []record.ContextSnapshot, erro
 
 // Of returns what is on record of a session's snapshots, the latest entry of each
 // size. The error wraps an [*ledger.IntegrityError] if any entry, of this session
-// or another, is not what was written.
+// or another, is not what was written, or is an *[record.UnknownHostError].
 func (s *Snapshots) Of(id string) ([]record.ContextSnapshot, error) {
 	dir := s.root.Folder()
 	if dir == nil {
 		return nil, nil
 	}
 	there, err := isPlain(dir, snapshotLedger)
+	if err == nil && !there {
+		err = s.book().absent()
+	}
 	if err != nil || !there {
 		return nil, err
 	}
 	r := snapshotReader{session: id}
-	for e, err := range ledger.Scan(s.path(), record.ContextOptions()) {
-		var bad *ledger.IntegrityError
-		if errors.As(err, &bad) && bad.Torn {
-			break // an entry that is being written, or what a crash left of one
-		}
-		if err != nil {
-			return nil, err
-		}
-		r.add(e)
+	// Without what is being written, or a crash left of it.
+	if _, err := s.book().read(r.add); err != nil {
+		return nil, err
 	}
 	return r.known, r.err
 }
@@ -179,8 +172,10 @@ func (s *Snapshots) Forget(id string) error {
 	return nil
 }
 
-func (s *Snapshots) path() string {
-	return filepath.Join(s.root.Path(), filepath.FromSlash(snapshotLedger))
+func (s *Snapshots) book() book {
+	b := snapshotBook(s.root)
+	b.options.Now = s.now
+	return b
 }
 
 func snapshotName(of record.ContextSnapshot) string {

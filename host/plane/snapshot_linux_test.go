@@ -119,7 +119,11 @@ func TestSnapshotLedgerDamaged(t *testing.T) {
 	s, root := snapshotsIn(t)
 	of, data := aSnapshot("SES-1", 1, "x")
 	more, _ := aSnapshot("SES-1", 2, "x")
+	var before func()
 	for _, each := range []record.ContextSnapshot{of, more} {
+		if each == more {
+			before = keepRegister(t, root)
+		}
 		if _, err := s.Keep(t.Context(), each, data); err != nil {
 			t.Fatal(err)
 		}
@@ -139,6 +143,7 @@ func TestSnapshotLedgerDamaged(t *testing.T) {
 	}
 	// What a crash cut short is set aside by the next to write.
 	putFile(t, path, string(text[:len(text)-9]))
+	before()
 	if known, err := s.Of("SES-1"); err != nil || len(known) != 1 {
 		t.Errorf("got %v, %v", known, err)
 	}

@@ -24,6 +24,15 @@ func TestSyncsOfAnUpgrade(t *testing.T) {
 	for i, path := range got {
 		got[i], _ = filepath.Rel(f.path, path)
 	}
+	// What the register says is on disk before anything goes on from it: once where
+	// the plane is opened, once where it is changed.
+	const known = "planes/ho3/ledger/sessions.jsonl"
+	for range 2 {
+		if len(got) == 0 || got[0] != known {
+			t.Fatalf("it begins with %q, want %q", got, known)
+		}
+		got = got[1:]
+	}
 	want := []string{
 		// The marker.
 		"planes/pending/.new-change",
@@ -38,6 +47,7 @@ func TestSyncsOfAnUpgrade(t *testing.T) {
 		"planes/ho1/installed",
 		// The change.
 		"ledger/governance.jsonl",
+		"planes/ho3/ledger/sessions.jsonl",
 		// The old one aside, the new one in its place, the old one gone.
 		"planes/ho1/installed",
 		"planes/ho1/installed",

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"time"
 
 	"github.com/agenthost/agenthost/host/archive"
@@ -95,25 +94,23 @@ type Claimed struct {
 }
 
 // Claims are the turns that were claimed of a work order, the first first. The
-// error wraps an [*ledger.IntegrityError] if their ledger was changed.
+// error wraps an [*ledger.IntegrityError] if their ledger was changed, and an
+// *[record.UnknownHostError] if a host sealed it that is not trusted.
 func (w *WorkOrders) Claims(id string) ([]Claimed, error) {
 	if err := archive.CheckID("WO", id); err != nil {
 		return nil, err
 	}
 	c := claims{id: id}
 	there, err := w.claimsThere(id)
-	if err != nil || !there {
-		return nil, err
+	if err == nil && !there && w.root.Folder() != nil {
+		err = w.book(id).absent()
 	}
-	for e, err := range ledger.Scan(w.claimsPath(id), record.WorkOrderOptions(id)) {
-		var bad *ledger.IntegrityError
-		if errors.As(err, &bad) && bad.Torn {
-			break // a line that is being written, or what a crash left of one
-		}
-		if err != nil {
-			return nil, claimsError(id, err)
-		}
-		c.add(e)
+	if err != nil || !there {
+		return nil, claimsError(id, err)
+	}
+	// Without what is being written, or a crash left of it.
+	if _, err := w.book(id).read(c.add); err != nil {
+		return nil, claimsError(id, err)
 	}
 	return c.list, claimsError(id, c.err)
 }
@@ -125,7 +122,7 @@ func (w *WorkOrders) Claims(id string) ([]Claimed, error) {
 //
 // The error is a [*policy.WorkOrderError] if the turn is refused, a
 // [*policy.Error] if the file is not in order any more, and wraps an
-// [*ledger.IntegrityError] if the ledger of the claims was changed. With any
+// [*ledger.IntegrityError] or an *[record.UnknownHostError] as that of Claims. With any
 // error the turn must not begin.
 func (w *WorkOrders) Claim(ctx context.Context, order *policy.WorkOrder, turn record.WorkOrderTurn) (err error) {
 	dir := w.root.Folder()
@@ -167,23 +164,20 @@ func (w *WorkOrders) Claim(ctx context.Context, order *policy.WorkOrder, turn re
 		return err
 	}
 	turn.WorkOrder, turn.SHA256 = order.ID, order.SHA256
-	_, err = log.Append(0, turn)
-	return claimsError(order.ID, err)
+	return claimsError(order.ID, log.commit(turn))
 }
 
 // openClaims opens the ledger of claims for the next one, and makes it if there
 // is none. The caller holds the lock of its folder.
-func (w *WorkOrders) openClaims(c *claims) (*ledger.Log, error) {
-	o := record.WorkOrderOptions(c.id)
-	o.Now, o.Observe = w.now, c.add
+func (w *WorkOrders) openClaims(c *claims) (*sealedLog, error) {
 	there, err := w.claimsThere(c.id)
 	if err != nil {
 		return nil, err
 	}
 	if !there {
-		return ledger.Create(w.claimsPath(c.id), o)
+		return w.book(c.id).create()
 	}
-	return openLedger(w.claimsPath(c.id), o)
+	return w.book(c.id).open(c.add)
 }
 
 // claimsThere reports whether there is a ledger of claims. What is no regular file
@@ -196,8 +190,10 @@ func (w *WorkOrders) claimsThere(id string) (bool, error) {
 	return isPlain(dir, claimFolder+"/"+id+".jsonl")
 }
 
-func (w *WorkOrders) claimsPath(id string) string {
-	return filepath.Join(w.root.Path(), filepath.FromSlash(claimFolder), id+".jsonl")
+func (w *WorkOrders) book(id string) book {
+	b := claimsBook(w.root, id)
+	b.options.Now = w.now
+	return b
 }
 
 func claimsError(id string, err error) error {

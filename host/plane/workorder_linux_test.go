@@ -19,6 +19,7 @@ import (
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/host/session"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 var (
@@ -36,7 +37,7 @@ func orderRoot(t *testing.T, id, members string) (*WorkOrders, string) {
 
 func openOrders(t *testing.T, ws string) *WorkOrders {
 	t.Helper()
-	root, err := session.OpenRoot(session.Options{Workspace: ws})
+	root, err := session.OpenRoot(sealing(session.Options{Workspace: ws}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +102,8 @@ func TestClaimTurns(t *testing.T) {
 	if claims[1] != want {
 		t.Errorf("got  %+v\nwant %+v", claims[1], want)
 	}
-	if report, err := ledger.Verify(root+"/"+claimFolder+"/WO-7.jsonl", record.WorkOrderOptions("WO-7")); err != nil || report.Entries != 2 {
+	// The host, the first claim, its seal, the second, its seal.
+	if report, err := w.book("WO-7").read(nil); err != nil || report.Entries != 5 || report.Sealed != 5 || !strings.HasPrefix(report.Checkpoint.Origin, "agenthost/ho2/workorders/WO-7/") {
 		t.Errorf("got %+v, %v", report, err)
 	}
 	// One with more turns lets more begin: what was claimed counts on.
@@ -298,18 +300,21 @@ func forge(t *testing.T, path, name, order string) []byte {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	log, err := ledger.Create(path, record.WorkOrderOptions(name))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var body ledger.Body = record.WorkOrderTurn{WorkOrder: order}
 	if order == "" {
 		body = record.SessionClose{}
 	}
-	if _, err := log.Append(0, body); err != nil {
+	key, err := ledgertest.Host()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := log.Close(); err != nil {
+	o := record.WorkOrderOptions(name)
+	o.Key, o.Origin = key, "agenthost/ho2/workorders/"+name+"/0123456789abcdef"
+	log, err := ledger.Create(path, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := log.Commit(0, record.HostKey{Origin: o.Origin, Key: key.Verifier().String()}, body); errors.Join(err, log.Close()) != nil {
 		t.Fatal(err)
 	}
 	data, err := os.ReadFile(path)
@@ -317,6 +322,17 @@ func forge(t *testing.T, path, name, order string) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// keepRegister returns what makes the register of ho2 again what it is now.
+func keepRegister(t *testing.T, root string) func() {
+	t.Helper()
+	name := root + "/planes/ho2/ledger/" + record.RegisterFile
+	data, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { putFile(t, name, string(data)) }
 }
 
 // TestClaimCutShort: a crash in a claim costs a turn at most, and never gives one.
@@ -332,6 +348,7 @@ func TestClaimCutShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before := keepRegister(t, root)
 	if err := claim(w, order, 2); err != nil {
 		t.Fatal(err)
 	}
@@ -341,6 +358,7 @@ func TestClaimCutShort(t *testing.T) {
 	}
 	cut := whole[:len(data)+(len(whole)-len(data))/2]
 	putFile(t, path, string(cut))
+	before()
 	if claims, err := w.Claims("WO-7"); err != nil || len(claims) != 1 {
 		t.Errorf("got %v, %v", claims, err)
 	}

@@ -30,6 +30,10 @@ type Policy struct {
 	Env          []string           `json:"env,omitempty"`          // names of variables commands may see
 	Path         []string           `json:"path,omitempty"`         // folders in which commands are looked up
 
+	// Redact names values that are kept out of every record, as env:NAME and
+	// file:PATH: the value of a variable, and each line of a file.
+	Redact []string `json:"redact,omitempty"`
+
 	// RequireSignature says of planes that what runs or is installed there must be
 	// signed with a key that is trusted.
 	RequireSignature map[string]bool `json:"require_signature,omitempty"`

@@ -101,6 +101,7 @@ func Parse(source string, data []byte) (*Policy, error) {
 		archive.LimitsKey("limits", &p.Limits),
 		archive.TextsKey("env", &p.Env),
 		archive.TextsKey("path", &p.Path),
+		archive.TextsKey("redact", &p.Redact),
 		archive.SwitchesKey("require_signature", archive.Planes(), &p.RequireSignature),
 	)
 	var mistake *archive.ManifestError
@@ -152,7 +153,24 @@ func (p *Policy) check() error {
 			return &Error{p.Source, fmt.Sprintf("path[%d]", i), fmt.Sprintf("%q is not an absolute folder", dir), "as /usr/bin"}
 		}
 	}
+	for i, source := range p.Redact {
+		if _, _, err := RedactSource(source); err != nil {
+			return &Error{p.Source, fmt.Sprintf("redact[%d]", i), err.Error(), "say env:NAME, or file: and an absolute path: a policy names where a value is, never the value"}
+		}
+	}
 	return nil
+}
+
+// RedactSource takes a member of Policy.Redact apart: one of both is set.
+func RedactSource(source string) (variable, file string, err error) {
+	kind, name, _ := strings.Cut(source, ":")
+	switch {
+	case kind == "env" && name != "" && !strings.ContainsAny(name, "=\x00"):
+		return name, "", nil
+	case kind == "file" && filepath.IsAbs(name):
+		return "", name, nil
+	}
+	return "", "", errors.New("it names neither a variable nor a file") // it may be a value
 }
 
 // checkWithhold compiles the patterns as a turn will.

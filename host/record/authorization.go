@@ -24,12 +24,12 @@ const (
 // WorkOrderOptions are the options under which the ledger of a work order is
 // written and read: a turn is claimed for good before it begins.
 func WorkOrderOptions(id string) ledger.Options {
-	return ledger.Options{Session: id, Durable: func(ledger.Entry) bool { return true }}
+	return ledger.Options{Session: id, Durable: never, Sealed: always}
 }
 
 // ContextOptions are the options under which context.jsonl is written and read.
 func ContextOptions() ledger.Options {
-	return ledger.Options{Session: ContextSession, Durable: func(ledger.Entry) bool { return true }}
+	return ledger.Options{Session: ContextSession, Durable: never, Sealed: always}
 }
 
 // DecodeWorkOrder returns the body of an entry of a work order's ledger, as
@@ -40,6 +40,10 @@ func DecodeWorkOrder(e ledger.Entry) (ledger.Body, error) {
 		return decode[WorkOrderTurn](e)
 	case KindRecovered:
 		return decode[Recovered](e)
+	case KindHostKey:
+		return decode[HostKey](e)
+	case ledger.KindSeal:
+		return decode[ledger.Seal](e)
 	}
 	return nil, fmt.Errorf("entry %s: it does not belong in the ledger of a work order", e.Kind)
 }
@@ -51,6 +55,10 @@ func DecodeContext(e ledger.Entry) (ledger.Body, error) {
 		return decode[ContextSnapshot](e)
 	case KindRecovered:
 		return decode[Recovered](e)
+	case KindHostKey:
+		return decode[HostKey](e)
+	case ledger.KindSeal:
+		return decode[ledger.Seal](e)
 	}
 	return nil, fmt.Errorf("entry %s: it does not belong in %s", e.Kind, ContextFile)
 }

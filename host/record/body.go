@@ -26,7 +26,7 @@ type File struct {
 }
 
 func (f File) appendMembers(m *ledger.Members) {
-	m.Str("path", f.Path)
+	path(m, "path", f.Path)
 	if !f.SHA256.IsZero() {
 		m.Hash("sha256", f.SHA256)
 	}
@@ -42,7 +42,7 @@ type Output struct {
 }
 
 func (o Output) appendMembers(m *ledger.Members) {
-	m.Str("path", o.Path)
+	path(m, "path", o.Path)
 	m.Str("role", o.Role)
 	isTrue(m, "optional", o.Optional)
 	isTrue(m, "executable", o.Executable)
@@ -56,8 +56,8 @@ type Package struct {
 }
 
 func (p Package) appendMembers(m *ledger.Members) {
-	m.Str("id", p.ID)
-	m.Str("version", p.Version)
+	m.Word("id", p.ID)
+	m.Word("version", p.Version)
 	m.Hash("sha256", p.SHA256)
 }
 
@@ -70,6 +70,7 @@ type SessionOpen struct {
 	Engine       string      `json:"engine"`
 	Arch         string      `json:"arch"`
 	Seed         ledger.Hash `json:"seed"` // blob
+	ProcessKey
 }
 
 // Kind implements [ledger.Body].
@@ -77,23 +78,24 @@ func (SessionOpen) Kind() string { return KindSessionOpen }
 
 // AppendMembers implements [ledger.Body].
 func (s SessionOpen) AppendMembers(m *ledger.Members) {
-	m.Str("agenthost", s.Agenthost)
+	m.Word("agenthost", s.Agenthost)
 	m.Object("package", s.Package.appendMembers)
 	m.Hash("module_sha256", s.ModuleSHA256)
-	m.Str("plane", s.Plane)
-	m.Str("engine", s.Engine)
-	m.Str("arch", s.Arch)
+	m.Word("plane", s.Plane)
+	m.Word("engine", s.Engine)
+	m.Word("arch", s.Arch)
 	m.Hash("seed", s.Seed)
+	s.ProcessKey.appendMembers(m)
 }
 
-// SessionResume is written by a process that continues a session.
-type SessionResume struct{}
+// SessionResume is written by a process that continues a session, or recovers it.
+type SessionResume struct{ ProcessKey }
 
 // Kind implements [ledger.Body].
 func (SessionResume) Kind() string { return KindSessionResume }
 
 // AppendMembers implements [ledger.Body].
-func (SessionResume) AppendMembers(*ledger.Members) {}
+func (s SessionResume) AppendMembers(m *ledger.Members) { s.appendMembers(m) }
 
 // Limits are those of one turn: bytes, milliseconds, units of fuel, counts.
 type Limits struct {
@@ -135,6 +137,7 @@ type TurnBegin struct {
 	Limits       Limits            `json:"limits"`
 	DryRun       bool              `json:"dry_run,omitempty"`
 	Strict       bool              `json:"strict,omitempty"`
+	Redacted     int64             `json:"redacted,omitempty"` // so many values were kept out of entries and blobs
 }
 
 // Kind implements [ledger.Body].
@@ -147,8 +150,8 @@ func (t TurnBegin) AppendMembers(m *ledger.Members) {
 	grants(m, "granted", t.Granted)
 	words(m, "withheld", t.Withheld)
 	text(m, "accepted", t.Accepted)
-	text(m, "work_order", t.WorkOrder)
-	m.Str("as_of", t.AsOf)
+	word(m, "work_order", t.WorkOrder)
+	m.Word("as_of", t.AsOf)
 	blob(m, "query", t.Query)
 	blob(m, "args", t.Args)
 	list(m, "inputs", t.Inputs)
@@ -156,6 +159,9 @@ func (t TurnBegin) AppendMembers(m *ledger.Members) {
 	m.Object("limits", t.Limits.appendMembers)
 	isTrue(m, "dry_run", t.DryRun)
 	isTrue(m, "strict", t.Strict)
+	if t.Redacted != 0 {
+		m.Int("redacted", t.Redacted)
+	}
 }
 
 // Op is one mediated operation, written before the guest gets the answer.
@@ -181,17 +187,17 @@ func (Op) Kind() string { return KindOp }
 
 // AppendMembers implements [ledger.Body].
 func (o Op) AppendMembers(m *ledger.Members) {
-	m.Str("op", o.Op)
-	m.Str("via", o.Via)
-	text(m, "path", o.Path)
-	text(m, "to", o.To)
-	text(m, "flags", o.Flags)
-	m.Str("decision", o.Decision)
-	text(m, "right", o.Right)
+	m.Word("op", o.Op)
+	m.Word("via", o.Via)
+	name(m, "path", o.Path)
+	name(m, "to", o.To)
+	word(m, "flags", o.Flags)
+	m.Word("decision", o.Decision)
+	word(m, "right", o.Right)
 	text(m, "subject", o.Subject)
 	text(m, "rule", o.Rule)
 	text(m, "smallest_grant", o.SmallestGrant)
-	m.Str("errno", o.Errno)
+	m.Word("errno", o.Errno)
 	if o.Size != nil {
 		m.Int("size", *o.Size)
 	}
@@ -233,7 +239,7 @@ func (Digest) Kind() string { return KindDigest }
 // AppendMembers implements [ledger.Body].
 func (d Digest) AppendMembers(m *ledger.Members) {
 	m.Uint("of", d.Of)
-	text(m, "path", d.Path)
+	name(m, "path", d.Path)
 	m.Hash("sha256", d.SHA256)
 	m.Int("size", d.Size)
 	if len(d.Ranges) > 0 {
@@ -267,8 +273,8 @@ type Publication struct {
 }
 
 func (p Publication) appendMembers(m *ledger.Members) {
-	m.Str("path", p.Path)
-	m.Str("role", p.Role)
+	m.Name("path", p.Path, len(p.Path))
+	m.Name("role", p.Role, len(p.Role))
 	m.Hash("sha256", p.SHA256)
 	m.Int("size", p.Size)
 	if p.Base != nil {
@@ -311,9 +317,9 @@ func (TurnEnd) Kind() string { return KindTurnEnd }
 
 // AppendMembers implements [ledger.Body].
 func (t TurnEnd) AppendMembers(m *ledger.Members) {
-	m.Str("status", t.Status)
-	text(m, "code", t.Code)
-	text(m, "limit", t.Limit)
+	m.Word("status", t.Status)
+	word(m, "code", t.Code)
+	word(m, "limit", t.Limit)
 	text(m, "message", t.Message)
 	if t.Exit != nil {
 		m.Int("exit", *t.Exit)
@@ -326,12 +332,19 @@ func (t TurnEnd) AppendMembers(m *ledger.Members) {
 	m.Int("wall_ns", t.WallNS)
 }
 
-// Recovered notes debris of a crash that was set aside ([ledger.Recovery]).
+// Recovered notes debris of a crash that was set aside ([ledger.Recovery]), or, if
+// it is Accepted, what an operator gave up.
 type Recovered struct {
-	File   string      `json:"file"`
+	File   string      `json:"file"` // the ledger itself if nothing was set aside
 	Offset int64       `json:"offset"`
 	Length int64       `json:"length"`
 	SHA256 ledger.Hash `json:"sha256"`
+	// Accepted says that it was no debris: the ledger was damaged or cut, and a loss
+	// was accepted so that it could be gone on with.
+	Accepted bool `json:"accepted,omitempty"`
+	// Turns, in evidence.jsonl: the evidence of turns up to this one that is not in
+	// front of the entry was computed anew and follows it.
+	Turns int64 `json:"turns,omitempty"`
 }
 
 // Kind implements [ledger.Body].
@@ -339,10 +352,14 @@ func (Recovered) Kind() string { return KindRecovered }
 
 // AppendMembers implements [ledger.Body].
 func (r Recovered) AppendMembers(m *ledger.Members) {
-	m.Str("file", r.File)
+	m.Word("file", r.File)
 	m.Int("offset", r.Offset)
 	m.Int("length", r.Length)
 	m.Hash("sha256", r.SHA256)
+	isTrue(m, "accepted", r.Accepted)
+	if r.Turns > 0 {
+		m.Int("turns", r.Turns)
+	}
 }
 
 // Erased says that a blob was deleted, and why. It is durable before the blob
@@ -387,7 +404,7 @@ func (Violation) Kind() string { return KindViolation }
 
 // AppendMembers implements [ledger.Body].
 func (v Violation) AppendMembers(m *ledger.Members) {
-	m.Str("operation", v.Operation)
+	m.Word("operation", v.Operation)
 	m.Str("subject", v.Subject)
 	m.Str("rule", v.Rule)
 	text(m, "smallest_grant", v.SmallestGrant)
@@ -400,7 +417,7 @@ type Probe struct {
 }
 
 func (p Probe) appendMembers(m *ledger.Members) {
-	m.Str("path", p.Path)
+	path(m, "path", p.Path)
 	m.Int("count", p.Count)
 }
 
@@ -438,9 +455,10 @@ func (TurnEvidence) Kind() string { return KindTurnEvidence }
 
 // AppendMembers implements [ledger.Body].
 func (t TurnEvidence) AppendMembers(m *ledger.Members) {
-	m.Str("session_id", t.SessionID)
+	m.Redacted() // it is computed from what was
+	m.Word("session_id", t.SessionID)
 	m.Int("turn_number", t.TurnNumber)
-	text(m, "work_order_id", t.WorkOrderID)
+	word(m, "work_order_id", t.WorkOrderID)
 	list(m, "declared_reads", t.DeclaredReads)
 	list(m, "declared_writes", t.DeclaredWrites)
 	list(m, "realized_reads", t.RealizedReads)
@@ -456,7 +474,7 @@ func (t TurnEvidence) AppendMembers(m *ledger.Members) {
 	list(m, "discarded", t.Discarded)
 	grants(m, "granted", t.Granted)
 	words(m, "withheld", t.Withheld)
-	m.Str("fence", t.Fence)
+	m.Word("fence", t.Fence)
 	m.Uint("from", t.From)
 	m.Uint("to", t.To)
 	m.Hash("head", t.Head)

@@ -35,8 +35,8 @@ func everyBody() []ledger.Body {
 	}
 	none := capability.Grants{}
 	return []ledger.Body{
-		SessionOpen{"0.1.0", Package{"PKG-A", "1.0.0", hashOf("p")}, hashOf("m"), "ho1", "wazero 1.12.0", "amd64", hashOf("s")},
-		SessionResume{},
+		SessionOpen{"0.1.0", Package{"PKG-A", "1.0.0", hashOf("p")}, hashOf("m"), "ho1", "wazero 1.12.0", "amd64", hashOf("s"), ProcessKey{"k", "h", "s"}},
+		SessionResume{ProcessKey{"k", "h", "s"}},
 		TurnBegin{
 			hashOf("r"), hashOf("p"), grants,
 			[]string{".env*"},
@@ -44,7 +44,7 @@ func everyBody() []ledger.Body {
 			&Blob{hashOf("q"), 1}, &Blob{hashOf("a"), 2},
 			[]File{{"docs/a.md", hashOf("a"), 12}},
 			[]Output{{"out/r.md", "report", true, true}, {"x", "y", false, false}},
-			limits, true, true,
+			limits, true, true, 2,
 		},
 		TurnBegin{Granted: none, AsOf: "x", Withheld: []string{}, Inputs: []File{}, Outputs: []Output{}},
 		Op{"open", "wasi", "docs/a.md", "b", "read", "granted", "read", "s", "rule", "grant", "success", ptr[int64](0), ptr(hashOf("")), 3},
@@ -73,7 +73,7 @@ func everyBody() []ledger.Body {
 			{"b", "r", hashOf("b"), 1, ptr(hashOf("x")), true},
 		}, 1, 2, 3},
 		TurnEnd{Status: "aborted", Publish: []Publication{}},
-		Recovered{"exec.jsonl.torn-12", 12, 3, hashOf("t")},
+		Recovered{"exec.jsonl.torn-12", 12, 3, hashOf("t"), true, 3},
 		Erased{hashOf("b"), "asked for"},
 		SessionClose{2},
 		Violation{"read", "docs/private/a", "forbidden docs/private/**", "read: docs/private/a"},

@@ -54,16 +54,16 @@ type Fence struct {
 }
 
 func (f Fence) appendMembers(m *ledger.Members) {
-	m.Str("tier", f.Tier)
-	m.Str("kernel", f.Kernel)
+	m.Word("tier", f.Tier)
+	m.Word("kernel", f.Kernel)
 	m.Int("landlock", f.Landlock)
 	words(m, "namespaces", f.Namespaces)
 	m.Int("mounts", f.Mounts)
 	m.Int("no_new_privileges", f.NoNewPrivileges)
 	m.Int("seccomp", f.Seccomp)
 	m.Int("capabilities", f.Capabilities)
-	m.Str("processes", f.Processes)
-	m.Str("memory", f.Memory)
+	m.Word("processes", f.Processes)
+	m.Word("memory", f.Memory)
 	m.Object("limits", f.Limits.appendMembers)
 }
 
@@ -127,7 +127,7 @@ func (ExecStart) Kind() string { return KindExecStart }
 // AppendMembers implements [ledger.Body].
 func (s ExecStart) AppendMembers(m *ledger.Members) {
 	m.Object("argv", s.Argv.appendMembers)
-	m.Str("dir", s.Dir)
+	path(m, "dir", s.Dir)
 	m.Object("program", s.Program.appendMembers)
 	if s.Interpreter != nil {
 		m.Object("interpreter", s.Interpreter.appendMembers)
@@ -164,9 +164,9 @@ func (e ExecEnd) AppendMembers(m *ledger.Members) {
 	if e.Signal != 0 {
 		m.Int("signal", e.Signal)
 	}
-	text(m, "killed", e.Killed)
+	word(m, "killed", e.Killed)
 	blob(m, "stdout", e.Stdout)
-	text(m, "stdout_to", e.StdoutTo)
+	name(m, "stdout_to", e.StdoutTo)
 	blob(m, "stderr", e.Stderr)
 	isTrue(m, "truncated", e.Truncated)
 	if e.Usage != nil {

@@ -154,7 +154,7 @@ func (t *turn) add(e ledger.Entry, body ledger.Body) error {
 		return fmt.Errorf("%s, want turn.begin", e.Kind)
 	}
 	switch e.Kind {
-	case KindRecovered, KindSessionResume, KindErased:
+	case KindRecovered, KindSessionResume, KindErased, ledger.KindSeal:
 		if e.Turn != 0 && e.Turn != t.number {
 			return fmt.Errorf("it belongs to turn %d, want %d", e.Turn, t.number)
 		}

@@ -196,14 +196,14 @@ func TestEvidenceFence(t *testing.T) {
 	}{
 		{func(*builder) {}, "none", nil},
 		{func(b *builder) { b.op(Op{Op: OpExec, Decision: Granted}) }, "none", nil},
-		{func(b *builder) { b.run(); b.run() }, "full", []ExternalCall{{3}, {6}}},
-		{func(b *builder) { b.runIn(FenceLandlock); b.run() }, "landlock", []ExternalCall{{3}, {6}}},
-		{func(b *builder) { b.run(); b.ended(b.started(FenceLandlock), "no") }, "landlock", []ExternalCall{{3}, {6}}},
-		{func(b *builder) { b.started(FenceFull) }, "full", []ExternalCall{{3}}}, // a crash
+		{func(b *builder) { b.run(); b.run() }, "full", []ExternalCall{{4}, {7}}},
+		{func(b *builder) { b.runIn(FenceLandlock); b.run() }, "landlock", []ExternalCall{{4}, {7}}},
+		{func(b *builder) { b.run(); b.ended(b.started(FenceLandlock), "no") }, "landlock", []ExternalCall{{4}, {7}}},
+		{func(b *builder) { b.started(FenceFull) }, "full", []ExternalCall{{4}}}, // a crash
 		{func(b *builder) {
 			fence := fenceOf(FenceLandlock)
 			b.append(b.exec, 1, ExecEnd{Of: b.started(FenceFull), Fence: &fence})
-		}, "landlock", []ExternalCall{{3}}},
+		}, "landlock", []ExternalCall{{4}}},
 	} {
 		if e := evidenceOf(t, c.build); e.Fence != c.fence || !slices.Equal(e.ExternalCalls, c.calls) {
 			t.Errorf("got %s, %v, want %s, %v", e.Fence, e.ExternalCalls, c.fence, c.calls)

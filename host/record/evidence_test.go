@@ -250,10 +250,10 @@ func TestEvidenceRefuses(t *testing.T) {
 		want    string
 	}{
 		{nil, "evidence: there are no entries"},
-		{all[1:], "evidence: seq 2: op, want turn.begin"},
-		{all, "evidence: seq 3: it belongs to turn 2, want 1"},
-		{[]ledger.Entry{all[0], all[0]}, "evidence: seq 1: turn.begin within a turn"},
-		{[]ledger.Entry{all[0], unread}, "evidence: seq 2: entry op: has no line to decode"},
+		{all[1:], "evidence: seq 3: op, want turn.begin"},
+		{all, "evidence: seq 4: it belongs to turn 2, want 1"},
+		{[]ledger.Entry{all[0], all[0]}, "evidence: seq 2: turn.begin within a turn"},
+		{[]ledger.Entry{all[0], unread}, "evidence: seq 3: entry op: has no line to decode"},
 	} {
 		if _, err := Evidence(slices.Values(c.entries)); err == nil || err.Error() != c.want {
 			t.Errorf("got %v, want %s", err, c.want)

@@ -8,6 +8,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 var update = flag.Bool("update", false, "write the golden ledgers anew")
@@ -21,9 +23,10 @@ var goldens = []struct {
 	files         int
 	exec, evident uint64
 	turns         []Turn
+	inherited     uint64 // by the second process
 }{
-	{golden, (*builder).good, 11, 31, 5, []Turn{{1, "ok", "", 1, 19}, {2, "blocked", "violation", 20, 24}, {3, "aborted", "crash", 25, 29}}},
-	{"../../testdata/ledgers/commands", (*builder).commands, 21, 26, 3, []Turn{{1, "ok", "", 1, 14}, {2, "error", "exit", 15, 19}, {3, "aborted", "crash", 20, 24}}},
+	{golden, (*builder).good, 11, 37, 9, []Turn{{1, "ok", "", 2, 20}, {2, "blocked", "violation", 22, 26}, {3, "aborted", "crash", 28, 33}}, 2},
+	{"../../testdata/ledgers/commands", (*builder).commands, 21, 32, 7, []Turn{{1, "ok", "", 2, 15}, {2, "error", "exit", 17, 21}, {3, "aborted", "crash", 23, 28}}, 3},
 }
 
 func TestGoldenSessions(t *testing.T) {
@@ -57,6 +60,14 @@ func TestGoldenSessions(t *testing.T) {
 		}
 		if report.Session != sid || !report.Closed || report.Unfinished != 0 || report.Exec.Entries != g.exec || report.Evidence.Entries != g.evident || report.Superseded != 0 {
 			t.Errorf("%s: got %+v", g.dir, report)
+		}
+		// Both are sealed to their ends, by keys that one host signed.
+		if x, e := report.Exec, report.Evidence; x.Sealed != g.exec || !x.Final || e.Sealed != g.evident || !e.Final ||
+			x.Checkpoint.Size != g.exec-1 || x.Checkpoint.Origin != ExecOrigin("ho1", sid) || e.Checkpoint.Size != g.evident-1 || e.Checkpoint.Origin != EvidenceOrigin("ho1", sid) {
+			t.Errorf("%s: got %+v, %+v", g.dir, x, e)
+		}
+		if host := must(ledgertest.Host()).Verifier(); len(report.Hosts) != 1 || report.Hosts[0].String() != host.String() || report.Plane != "ho1" || report.Inherited != g.inherited {
+			t.Errorf("%s: got %v, plane %s, %d inherited", g.dir, report.Hosts, report.Plane, report.Inherited)
 		}
 		if !reflect.DeepEqual(report.Turns, g.turns) {
 			t.Errorf("%s: got %+v, want %+v", g.dir, report.Turns, g.turns)

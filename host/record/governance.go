@@ -18,6 +18,8 @@ const (
 	KindPackageUninstall = "package.uninstall"
 	KindRegistryRebuild  = "registry.rebuild"
 	KindSessionPrune     = "session.prune"
+	KindSessionErase     = "session.erase"
+	KindLedgerRepair     = "ledger.repair"
 	KindChangeRefused    = "change.refused"
 )
 
@@ -31,7 +33,7 @@ const (
 // GovernanceOptions are the options under which governance.jsonl is written and
 // read: each of its entries is on disk before anything follows from it.
 func GovernanceOptions() ledger.Options {
-	return ledger.Options{Session: GovernanceSession, Durable: func(ledger.Entry) bool { return true }}
+	return ledger.Options{Session: GovernanceSession, Durable: never, Sealed: always}
 }
 
 // DecodeGovernance returns the body of an entry of governance.jsonl, as [Decode]
@@ -56,10 +58,18 @@ func DecodeGovernance(e ledger.Entry) (ledger.Body, error) {
 		return decode[RegistryRebuild](e)
 	case KindSessionPrune:
 		return decode[SessionPrune](e)
+	case KindSessionErase:
+		return decode[SessionErase](e)
+	case KindLedgerRepair:
+		return decode[LedgerRepair](e)
 	case KindChangeRefused:
 		return decode[ChangeRefused](e)
 	case KindRecovered:
 		return decode[Recovered](e)
+	case KindHostKey:
+		return decode[HostKey](e)
+	case ledger.KindSeal:
+		return decode[ledger.Seal](e)
 	}
 	return nil, fmt.Errorf("entry %s: this version does not know the kind", e.Kind)
 }
@@ -280,6 +290,52 @@ func (s SessionPrune) AppendMembers(m *ledger.Members) {
 	m.Object("exec", s.Exec.appendMembers)
 	m.Object("evidence", s.Evidence.appendMembers)
 	isTrue(m, "published", s.Published)
+}
+
+// SessionErase says who had blobs of a session deleted. It is there before the
+// session's own record says so, and so before they go.
+type SessionErase struct {
+	By        Actor         `json:"by"`
+	SessionID string        `json:"session_id"`
+	Plane     string        `json:"plane"`
+	Blobs     []ledger.Hash `json:"blobs"`
+	Why       string        `json:"why"`
+}
+
+// Kind implements [ledger.Body].
+func (SessionErase) Kind() string { return KindSessionErase }
+
+// AppendMembers implements [ledger.Body].
+func (s SessionErase) AppendMembers(m *ledger.Members) {
+	m.Object("by", s.By.appendMembers)
+	m.Str("session_id", s.SessionID)
+	m.Str("plane", s.Plane)
+	m.Array("blobs", func(m *ledger.Members) {
+		for _, h := range s.Blobs {
+			m.Hash("", h)
+		}
+	})
+	m.Str("why", s.Why)
+}
+
+// LedgerRepair says who accepted what was lost of a session or of a register. It is
+// there before anything is set aside.
+type LedgerRepair struct {
+	By     Actor  `json:"by"`
+	Ledger string `json:"ledger"` // a session's id, or the name of a file from the root
+	Plane  string `json:"plane"`
+	Fault  string `json:"fault"` // what was wrong
+}
+
+// Kind implements [ledger.Body].
+func (LedgerRepair) Kind() string { return KindLedgerRepair }
+
+// AppendMembers implements [ledger.Body].
+func (r LedgerRepair) AppendMembers(m *ledger.Members) {
+	m.Object("by", r.By.appendMembers)
+	m.Str("ledger", r.Ledger)
+	m.Str("plane", r.Plane)
+	m.Str("fault", r.Fault)
 }
 
 // ChangeRefused is a change that was asked for and did not happen.

@@ -1,6 +1,8 @@
 package record
 
 import (
+	"strings"
+
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/ledger"
 )
@@ -54,6 +56,40 @@ func text(m *ledger.Members, name, value string) {
 	if value != "" {
 		m.Str(name, value)
 	}
+}
+
+// word is text that is never redacted.
+func word(m *ledger.Members, name, value string) {
+	if value != "" {
+		m.Word(name, value)
+	}
+}
+
+// name is path, where there is one.
+func name(m *ledger.Members, name, value string) {
+	if value != "" {
+		path(m, name, value)
+	}
+}
+
+// path writes the name of a file. What says where the file lies stays as it is.
+func path(m *ledger.Members, name, value string) { m.Name(name, value, placeOf(value)) }
+
+// placeOf is how many bytes of the name of a file say in which of the places that
+// are not the workspace it lies.
+func placeOf(name string) int {
+	switch first, rest, _ := strings.Cut(name, "/"); {
+	case first == "tmp":
+		return min(len("tmp/"), len(name))
+	case strings.HasPrefix(name, "pkg:"):
+		return len("pkg:")
+	case strings.HasPrefix(name, "deps:"):
+		return min(len(first)+1, len(name))
+	case first == "output" && strings.HasPrefix(rest, "SES-"):
+		session, _, _ := strings.Cut(rest, "/")
+		return min(len(first)+1+len(session)+1, len(name))
+	}
+	return 0
 }
 
 func isTrue(m *ledger.Members, name string, value bool) {

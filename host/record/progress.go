@@ -19,19 +19,21 @@ type Progress struct {
 
 // Add takes the next entry, or says why it cannot be the next: a session is
 // opened once, its turns are numbered from 1 and end before the next begins,
-// and after session.close only recovered and erased follow. Members are not
+// and after session.close only recovered, erased, session.resume and seals follow. Members are not
 // looked at.
 func (p *Progress) Add(e ledger.Entry) error {
 	if e.Seq == 0 != (e.Kind == KindSessionOpen) {
 		return fmt.Errorf("%s: a session begins with session.open, once", e.Kind)
 	}
-	if p.Closed && e.Kind != KindRecovered && e.Kind != KindErased {
+	if p.Closed && e.Kind != KindRecovered && e.Kind != KindErased && e.Kind != KindSessionResume && e.Kind != ledger.KindSeal {
 		return fmt.Errorf("%s after session.close", e.Kind)
 	}
 	want := 0
 	switch e.Kind {
 	case KindSessionOpen:
 		p.Session = e.Session
+	case ledger.KindSeal: // of what it commits
+		want = e.Turn
 	case KindRecovered, KindErased, KindSessionResume:
 		if p.InTurn && e.Turn != 0 {
 			want = p.Turns
@@ -49,6 +51,9 @@ func (p *Progress) Add(e ledger.Entry) error {
 	case KindSessionClose:
 		if p.InTurn {
 			return fmt.Errorf("session.close before turn %d has ended", p.Turns)
+		}
+		if e.Turn != 0 { // committed with the end of the last turn
+			want = p.Turns
 		}
 	default:
 		return fmt.Errorf("%s does not belong in %s", e.Kind, ExecFile)

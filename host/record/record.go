@@ -144,26 +144,35 @@ const (
 	MaxExecEntry = 8 << 20  // one entry of exec.jsonl
 )
 
-// ExecOptions are the options under which exec.jsonl is written and read.
+// ExecOptions are the options under which exec.jsonl is written and read. Who
+// writes adds key and origin, who checks seals the keys.
 func ExecOptions(session string) ledger.Options {
-	return ledger.Options{Session: session, MaxEntry: MaxExecEntry, Durable: durable}
+	return ledger.Options{Session: session, MaxEntry: MaxExecEntry, Durable: durable, Sealed: sealed}
 }
 
 // EvidenceOptions are the options under which evidence.jsonl is written and
 // read.
 func EvidenceOptions(session string) ledger.Options {
-	return ledger.Options{Session: session, MaxEntry: MaxEvidence, Durable: durable}
+	return ledger.Options{Session: session, MaxEntry: MaxEvidence, Durable: durable, Sealed: sealed}
 }
 
-// durable names the entries that are on disk before the host goes on. Damage in
-// front of one is not from a crash.
+// durable names the entries that are on disk before the host goes on, without a
+// seal. Damage in front of one that another entry follows is not from a crash.
 func durable(e ledger.Entry) bool {
+	return e.Kind == KindExecStart || e.Kind == KindViolation
+}
+
+// sealed names the entries that count only with the seal behind them.
+func sealed(e ledger.Entry) bool {
 	switch e.Kind {
-	case KindSessionOpen, KindExecStart, KindTurnEnd, KindSessionClose, KindRecovered, KindErased, KindViolation, KindTurnEvidence:
+	case KindSessionOpen, KindSessionResume, KindTurnEnd, KindSessionClose, KindRecovered, KindErased, KindTurnEvidence:
 		return true
 	}
 	return false
 }
+
+// always is of ledgers in which every entry is committed.
+func always(ledger.Entry) bool { return true }
 
 // Decode returns the body of e, strictly: unknown members, a missing one, and
 // any other spelling than this package's own are errors.
@@ -197,6 +206,8 @@ func Decode(e ledger.Entry) (ledger.Body, error) {
 		return decode[TurnEvidence](e)
 	case KindRecovered:
 		return decode[Recovered](e)
+	case ledger.KindSeal:
+		return decode[ledger.Seal](e)
 	}
 	return nil, fmt.Errorf("entry %s: this version does not know the kind", e.Kind)
 }

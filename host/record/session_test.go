@@ -11,6 +11,7 @@ import (
 
 	"github.com/agenthost/agenthost/capability"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 const sid = "SES-20260102T030405Z-0123456789abcdef"
@@ -21,6 +22,10 @@ type builder struct {
 	dir      string
 	exec     *ledger.Log
 	evidence *ledger.Log
+	clock    func() time.Time
+	host     *ledger.Key
+	key      ProcessKey // of the process that has the ledgers open
+	keys     byte       // made so far
 	nonce    byte
 	turn     int
 	begun    ledger.Entry
@@ -37,33 +42,84 @@ func newBuilder(t testing.TB, dir string) *builder {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
-	clock := func() time.Time { now = now.Add(time.Millisecond); return now }
-	var err error
-	o := ExecOptions(sid)
-	o.Now = clock
-	b.exec, err = ledger.Create(filepath.Join(dir, ExecFile), o)
-	if errors.Is(err, errors.ErrUnsupported) {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	o = EvidenceOptions(sid)
-	o.Now = clock
-	if b.evidence, err = ledger.Create(filepath.Join(dir, EvidenceFile), o); err != nil {
-		t.Fatal(err)
-	}
+	b.clock = func() time.Time { now = now.Add(time.Millisecond); return now }
+	b.host = must(ledgertest.Host())
+	b.ledgers(ledger.Create)
 	t.Cleanup(func() { b.exec.Close(); b.evidence.Close() })
 	return b
 }
 
+// source gives equal bytes.
+type source byte
+
+func (s source) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(s)
+	}
+	return len(p), nil
+}
+
+// ledgers opens both with a new key.
+func (b *builder) ledgers(open func(string, ledger.Options) (*ledger.Log, error)) {
+	b.t.Helper()
+	b.keys++
+	key, process, err := NewProcessKey("ho1", sid, b.host, source(100+b.keys))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.key = process
+	o := ExecOptions(sid)
+	o.Now, o.Key, o.Origin = b.clock, key, ExecOrigin("ho1", sid)
+	b.exec, err = open(filepath.Join(b.dir, ExecFile), o)
+	if errors.Is(err, errors.ErrUnsupported) {
+		b.t.Skip(err)
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	o = EvidenceOptions(sid)
+	o.Now, o.Key, o.Origin = b.clock, key, EvidenceOrigin("ho1", sid)
+	if b.evidence, err = open(filepath.Join(b.dir, EvidenceFile), o); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// resume goes on as another process.
+func (b *builder) resume(bodies ...ledger.Body) {
+	b.t.Helper()
+	b.reopen()
+	b.commit(b.exec, 0, append([]ledger.Body{SessionResume{b.key}}, bodies...)...)
+}
+
+// reopen is another process that does not say so.
+func (b *builder) reopen() {
+	b.t.Helper()
+	if err := errors.Join(b.exec.Close(), b.evidence.Close()); err != nil {
+		b.t.Fatal(err)
+	}
+	b.ledgers(ledger.Open)
+}
+
+// append writes an entry, with a seal behind it if it counts only with one.
 func (b *builder) append(l *ledger.Log, turn int, body ledger.Body) ledger.Entry {
 	b.t.Helper()
+	if sealed(ledger.Entry{Kind: body.Kind()}) {
+		return b.commit(l, turn, body)
+	}
 	e, err := l.Append(turn, body)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return e
+}
+
+func (b *builder) commit(l *ledger.Log, turn int, bodies ...ledger.Body) ledger.Entry {
+	b.t.Helper()
+	c, err := l.Commit(turn, bodies...)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c.Entries[0]
 }
 
 func (b *builder) blob(s string) Blob {
@@ -78,7 +134,7 @@ func (b *builder) blob(s string) Blob {
 
 func (b *builder) open() {
 	b.append(b.exec, 0, SessionOpen{
-		"0.1.0", Package{"PKG-T3-REPORT-001", "0.1.0", hashOf("package")}, hashOf("module"), "ho1", "wazero 1.12.0", "amd64", b.blob("seed").Blob,
+		"0.1.0", Package{"PKG-T3-REPORT-001", "0.1.0", hashOf("package")}, hashOf("module"), "ho1", "wazero 1.12.0", "amd64", b.blob("seed").Blob, b.key,
 	})
 }
 
@@ -150,7 +206,7 @@ func (b *builder) end(end TurnEnd) {
 		b.onEvidence(&evidence)
 	}
 	b.append(b.evidence, b.turn, evidence)
-	head := b.evidence.Head()
+	head, _ := b.evidence.Sealed()
 	end.Evidence = EvidenceHead{head.Size, head.Root}
 	if b.onEnd != nil {
 		b.onEnd(&end)
@@ -159,7 +215,14 @@ func (b *builder) end(end TurnEnd) {
 }
 
 func (b *builder) close() {
-	b.append(b.exec, 0, SessionClose{int64(b.turn)})
+	b.t.Helper()
+	_, err := b.evidence.Finish(0)
+	if err == nil {
+		_, err = b.exec.Finish(0, SessionClose{int64(b.turn)})
+	}
+	if err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 func fileOf(path, content string) File { return File{path, hashOf(content), int64(len(content))} }
@@ -207,8 +270,7 @@ func (b *builder) good() {
 
 	b.begin()
 	b.op(Op{Op: OpOpen, Path: "docs/big.md", Flags: "read", Decision: Granted, Rule: "docs/**", Size: ptr[int64](2 << 20)})
-	b.append(b.exec, 0, SessionResume{})
-	b.append(b.exec, 0, Recovered{"exec.jsonl.torn-9999", 9999, 17, hashOf("debris")})
+	b.resume(Recovered{"exec.jsonl.torn-9999", 9999, 17, hashOf("debris"), false, 0})
 	b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
 	b.close()
 }
@@ -278,7 +340,7 @@ func (b *builder) commands() {
 	grant.Path, grant.Rule = "git log", "git log"
 	b.op(grant)
 	start(`["git","log"]`, started(FenceFull))
-	b.append(b.exec, 0, SessionResume{})
+	b.resume()
 	b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
 	b.close()
 }

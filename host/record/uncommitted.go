@@ -19,19 +19,17 @@ func (s *session) rest() error {
 		violated bool         // one of them is a violation
 		fault    error        // the first violation that is not what the unfinished turn has next
 		refused  []Violation  // what that turn has and is not recorded yet
+		unread   error        // why no more could be read
 	)
 	if s.progress.InTurn {
 		refused = s.turn.evidence().Violations
 	}
 	for {
 		e, body, err := s.next()
-		if err != nil {
-			return err
-		}
-		if e.Line == nil {
+		if unread = err; err != nil || e.Line == nil {
 			break
 		}
-		if e.Kind == KindRecovered {
+		if e.Kind == KindRecovered || e.Kind == ledger.KindSeal {
 			continue
 		}
 		if s.progress.Closed {
@@ -56,14 +54,14 @@ func (s *session) rest() error {
 		}
 	}
 	switch {
-	case s.grown():
+	case s.grown(): // perhaps by a process whose key was not read
 		return nil
 	case fault != nil:
 		return fault
 	case violated, last > open:
 		return s.bad(EvidenceFile, absent, "%s", lacking(absent.Turn, last))
 	}
-	return nil
+	return unread
 }
 
 // recorded checks a violation of the unfinished turn against the operations

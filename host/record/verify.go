@@ -11,71 +11,45 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/ledger"
 )
 
-// Report is what [VerifySession] found in a session whose record is whole.
-type Report struct {
-	Session  string
-	Exec     ledger.Report
-	Evidence ledger.Report
-	Turns    []Turn // those that have ended
-	// Unfinished is the number of a turn without turn.end, else 0: the session
-	// runs at this moment, or its process died.
-	Unfinished int
-	Closed     bool
-	Erased     int // blobs that were erased
-	// Superseded counts evidence that was recorded and then computed again: a
-	// process died between it and turn.end, or exec.jsonl was cut there and the
-	// session continued.
-	Superseded int
-	// Uncommitted counts the violations and evidence that no turn.end names, all
-	// of turn len(Turns)+1: it runs, a crash took its end, or exec.jsonl was cut.
-	Uncommitted int
+// VerifySession is [ObserveSession] without options.
+func VerifySession(ledgerDir string) (Report, error) {
+	return ObserveSession(ledgerDir, VerifyOptions{})
 }
 
-// Turn is one turn of a [Report].
-type Turn struct {
-	Number       int
-	Status, Code string
-	From, To     uint64 // seq of turn.begin and turn.end
-}
-
-// VerifySession checks the whole record in a session's ledger folder: both
-// chains; that every entry can be decoded and stands where it may; that the
-// evidence of each turn is what its entries say, and what turn.end names; that
-// each violation was written at once; that what was published was written; that
-// each command was granted, and ended unless the host failed; that each blob is
-// there and matches, unless it was erased, and a command's words and view are what
-// its entry says.
+// ObserveSession checks the whole record in a session's ledger folder: both
+// chains; that every seal is over what is before it, and by a key of the session
+// that a host signed; that every entry can be decoded and stands where it may; that
+// the evidence of each turn is what its entries say, that it is sealed, and that
+// turn.end names that seal; that each violation was written at once; that what was
+// published was written; that each command was granted, and ended unless the host
+// failed; that each blob is there and matches, unless it was erased, and a command's
+// words and view are what its entry says; that a session which was closed ends with
+// final seals and has nothing behind them.
 //
 // The error is an [*ledger.IntegrityError] that names the first bad line, or
-// one of the file system. A torn tail and an unfinished turn are reported, not
-// errors.
+// one of the file system. A session that is open may have entries that are not
+// sealed, an unfinished turn, and a torn tail: they are reported, not errors.
 //
-// exec.jsonl that was cut at the end of a line is told from one that a crash cut
-// by evidence.jsonl. A crash can take the entries of exec.jsonl that were not
-// synced. All of a turn are before the next one begins, and all up to a refused
-// operation before its violation is recorded. Evidence is recorded without such
-// a sync, so that of the turn after the last turn.end may be left without that
-// turn's entries, its turn.begin included, and more than once if a crash came
-// again. That is counted as Uncommitted. No crash leaves evidence of a later
-// turn, nor a violation without its operation: these are an error.
+// Seals do not see a file that was cut behind one of them. If it is exec.jsonl,
+// evidence.jsonl tells it from one that a crash cut. A crash can take the entries
+// of exec.jsonl that were not synced. All of a turn are before the next one begins,
+// and all up to a refused operation before its violation is recorded. Evidence is
+// recorded without such a sync, so that of the turn after the last turn.end may be
+// left without that turn's entries, its turn.begin included, and more than once if
+// a crash came again. That is counted as Uncommitted. No crash leaves evidence of a
+// later turn, nor a violation without its operation: these are an error. If both
+// files were cut, only Anchors tell.
 //
-// What lies beyond the last turn.end is protected by nothing else but the chain.
-// VerifySession needs no lock, and memory for the names of one turn. Beside a
-// live writer it does not judge what was added to evidence.jsonl meanwhile.
-func VerifySession(ledgerDir string) (Report, error) { return ObserveSession(ledgerDir, nil) }
-
-// ObserveSession is [VerifySession] for who wants to know what the entries say,
-// too: observe gets each as soon as it is known to be what it can be, with its
-// body and the file it stands in, [ExecFile] or [EvidenceFile]; both files are
-// read once, side by side. Whether all of it is whole the error says, later. The
-// entry's line stands until observe returns.
-func ObserveSession(ledgerDir string, observe func(file string, e ledger.Entry, body ledger.Body)) (Report, error) {
-	s := &session{dir: ledgerDir, observe: observe, missing: map[ledger.Hash]*ledger.IntegrityError{}}
+// It needs no lock, and memory for the names of one turn. Beside a live writer it
+// does not judge what was added to evidence.jsonl meanwhile.
+func ObserveSession(ledgerDir string, o VerifyOptions) (Report, error) {
+	s := &session{dir: ledgerDir, opts: o, missing: map[ledger.Hash]*ledger.IntegrityError{}}
 	s.before, _ = os.Stat(filepath.Join(ledgerDir, ExecFile))
 	for _, name := range []string{ExecFile, EvidenceFile} {
 		path := filepath.Join(ledgerDir, name)
@@ -90,9 +64,11 @@ func ObserveSession(ledgerDir string, observe func(file string, e ledger.Entry, 
 // session is the state of a check.
 type session struct {
 	dir      string
-	observe  func(file string, e ledger.Entry, body ledger.Body) // or nil
+	opts     VerifyOptions
 	report   Report
 	progress Progress
+	keys     SessionKeys
+	sealed   uint64 // entries of exec.jsonl up to the last seal so far
 	turn     turn
 	err      error // the first fault in what the entries say
 
@@ -101,18 +77,23 @@ type session struct {
 	tree     ledger.Tree                        // over the entries of evidence.jsonl so far
 	last     time.Time                          // of the last of them
 	missing  map[ledger.Hash]*ledger.IntegrityError
+	rebuilt  int // evidence of turns up to this one may have been computed anew
 }
 
 func (s *session) verify() error {
 	execFile, evidenceFile := filepath.Join(s.dir, ExecFile), filepath.Join(s.dir, EvidenceFile)
 	options := ExecOptions("")
+	options.Keys, options.Anchors = s.keys.Exec(), s.opts.Anchors
+	s.keys.later = sync.OnceValue(func() []ledger.Verifier { return introduced(execFile) })
 	stop := func() {}
 	defer func() { stop() }()
 	options.Observe = func(e ledger.Entry) {
 		if s.evidence == nil {
 			// Opened after exec.jsonl: beside a live writer it then holds all
 			// that the entries of that name.
-			s.evidence, stop = iter.Pull2(ledger.Scan(evidenceFile, EvidenceOptions(e.Session)))
+			o := EvidenceOptions(e.Session)
+			o.Keys = s.keys.Evidence()
+			s.evidence, stop = iter.Pull2(ledger.Scan(evidenceFile, o))
 		}
 		if s.err == nil {
 			s.err = s.exec(e)
@@ -121,12 +102,13 @@ func (s *session) verify() error {
 	var err error
 	s.report.Exec, err = ledger.Verify(execFile, options)
 	s.report.Session, s.report.Closed = s.progress.Session, s.progress.Closed
+	s.report.Plane, s.report.Hosts = s.keys.Plane(), s.keys.Hosts()
 	if s.progress.InTurn {
 		s.report.Unfinished = s.progress.Turns
 	}
 	switch {
 	case s.err != nil:
-		return s.err // it is about a line before the one that err is about
+		return earlier(s.err, err)
 	case err != nil:
 		return err
 	case s.report.Exec.Entries == 0:
@@ -134,6 +116,9 @@ func (s *session) verify() error {
 	}
 	err = s.rest()
 	s.report.Evidence.Entries, s.report.Evidence.Head.Size, s.report.Evidence.Head.Root = s.tree.Size(), s.tree.Size(), s.tree.Root()
+	if err == nil {
+		err = s.closed()
+	}
 	if err != nil {
 		return err
 	}
@@ -145,6 +130,46 @@ func (s *session) verify() error {
 	}
 	if first != nil {
 		return first
+	}
+	return nil
+}
+
+// ErrFinal is about a final seal in exec.jsonl that closes nothing: session.close is
+// written with the first one.
+var ErrFinal = errors.New("the seal says that nothing is to follow, and the session was not closed: it was changed")
+
+// earlier is the error about the earlier line: said is about what entries say, read
+// about exec.jsonl, further on but for a seal whose signature is looked at late.
+func earlier(said, read error) error {
+	var a, b *ledger.IntegrityError
+	if errors.As(said, &a) && errors.As(read, &b) && a.File == b.File && b.Seq < a.Seq {
+		return read
+	}
+	return said
+}
+
+// closed checks that a session which was closed is sealed to its end.
+func (s *session) closed() error {
+	if !s.progress.Closed || s.grown() {
+		return nil
+	}
+	for _, f := range []struct {
+		name string
+		ledger.Report
+	}{{ExecFile, s.report.Exec}, {EvidenceFile, s.report.Evidence}} {
+		bad := &ledger.IntegrityError{File: filepath.Join(s.dir, f.name)}
+		switch {
+		case f.Torn != nil:
+			*bad = *f.Torn
+			bad.Torn, bad.Reason = false, "the session was closed, and this lies behind its last seal: "+f.Torn.Reason
+		case !f.Final:
+			bad.Reason = "the session was closed, and no final seal ends the file: its end was cut off"
+		case f.Sealed < f.Entries:
+			bad.Reason = fmt.Sprintf("the session was closed, and only %d of %d entries are sealed", f.Sealed, f.Entries)
+		default:
+			continue
+		}
+		return bad
 	}
 	return nil
 }
@@ -189,6 +214,19 @@ func (s *session) exec(e ledger.Entry) error {
 	case Erased:
 		s.report.Erased++
 		delete(s.missing, b.Blob)
+	case Recovered:
+		if b.Accepted {
+			s.report.Accepted++
+		} else {
+			s.report.Recovered++
+		}
+	case SessionResume:
+		s.report.Inherited += e.Seq - s.sealed
+	case ledger.Seal:
+		if b.Final && !s.progress.Closed { // which no signature covers
+			return s.bad(ExecFile, e, "%w", ErrFinal)
+		}
+		s.sealed = e.Seq + 1
 	case SessionClose:
 		if b.Turns != int64(s.progress.Turns) {
 			return s.bad(ExecFile, e, "session.close counts %d turns, there are %d", b.Turns, s.progress.Turns)
@@ -208,7 +246,8 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		}
 	}
 	want := s.turn.evidence()
-	if end.Evidence.Size <= s.tree.Size() {
+	anew := e.Turn <= s.rebuilt
+	if !anew && end.Evidence.Size <= s.tree.Size() {
 		return s.bad(ExecFile, e, "turn %d names %d entries of %s, of which the turns before have %d", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
 	}
 	var (
@@ -216,7 +255,7 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		got        []byte
 		violations []Violation
 	)
-	for s.tree.Size() < end.Evidence.Size {
+	for anew && got == nil || !anew && s.tree.Size() < end.Evidence.Size {
 		next, body, err := s.next()
 		if err != nil {
 			return err
@@ -224,7 +263,10 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 		if next.Line == nil {
 			return s.bad(ExecFile, e, "turn %d was committed with %d entries of %s, which has %d: its end was cut off", e.Turn, end.Evidence.Size, EvidenceFile, s.tree.Size())
 		}
-		if next.Kind == KindRecovered {
+		if next.Kind == KindRecovered && !anew && e.Turn <= s.rebuilt {
+			anew, got, violations = true, nil, nil
+		}
+		if next.Kind == KindRecovered || next.Kind == ledger.KindSeal {
 			continue
 		}
 		if last = next; last.Turn != e.Turn {
@@ -242,11 +284,22 @@ func (s *session) end(e ledger.Entry, end TurnEnd) error {
 			}
 		}
 	}
+	if anew { // turn.end names what was given up
+		end.Evidence = EvidenceHead{Size: s.tree.Size(), Root: s.tree.Root()}
+	}
 	if root := s.tree.Root(); root != end.Evidence.Root {
 		return s.bad(ExecFile, e, "turn %d was committed with another %s: its root is %v, not %v", e.Turn, EvidenceFile, root, end.Evidence.Root)
 	}
-	if last.Kind != KindTurnEvidence {
+	if last.Kind != KindTurnEvidence || last.Seq+1 != end.Evidence.Size {
 		return s.bad(ExecFile, e, "turn %d was committed with an %s that does not end with its evidence", e.Turn, EvidenceFile)
+	}
+	// Evidence counts only with what was committed behind it.
+	seal, body, err := s.next()
+	if err != nil {
+		return err
+	}
+	if b, ok := body.(ledger.Seal); !ok || b.Size != end.Evidence.Size {
+		return s.bad(ExecFile, e, "turn %d was committed with a head of %s that is not sealed: seq %d there is %s", e.Turn, EvidenceFile, seal.Seq, seal.Kind)
 	}
 	wanted, err := ledger.Encode(want)
 	if err != nil {
@@ -287,7 +340,7 @@ func (s *session) next() (ledger.Entry, ledger.Body, error) {
 	s.tree.Add(e.Hash)
 	s.last, report.Session, report.Head.Hash = e.Time, e.Session, e.Hash
 	switch e.Kind {
-	case KindViolation, KindTurnEvidence, KindRecovered:
+	case KindViolation, KindTurnEvidence, KindRecovered, ledger.KindSeal:
 	default:
 		return ledger.Entry{}, nil, s.bad(EvidenceFile, e, "%s does not belong in %s", e.Kind, EvidenceFile)
 	}
@@ -295,13 +348,42 @@ func (s *session) next() (ledger.Entry, ledger.Body, error) {
 	if err != nil {
 		return ledger.Entry{}, nil, s.bad(EvidenceFile, e, "%w", err)
 	}
+	switch b := body.(type) {
+	case Recovered:
+		if !b.Accepted { // else exec.jsonl says so, too
+			s.report.Recovered++
+		}
+		s.rebuilt = max(s.rebuilt, int(b.Turns))
+	case ledger.Seal:
+		if s.keys.early && s.rebuilt == 0 {
+			return ledger.Entry{}, nil, s.bad(EvidenceFile, e, "the seal is by a key that %s introduces later", ExecFile)
+		}
+		s.keys.early = false
+		report.Sealed, report.Final = e.Seq+1, b.Final
+		report.Checkpoint = ledger.Checkpoint{
+			Origin: EvidenceOrigin(s.keys.Plane(), e.Session), Size: b.Size, Root: b.Root,
+			Signatures: []ledger.Signature{{Name: keyName(s.keys.Plane(), e.Session), Value: b.Sig}},
+		}
+	}
 	s.saw(EvidenceFile, e, body)
 	return e, body, nil
 }
 
+// introduced are the keys that the entries of an exec.jsonl introduce, as far as it
+// can be read.
+func introduced(path string) []ledger.Verifier {
+	var keys SessionKeys
+	for e, err := range ledger.Scan(path, ledger.Options{MaxEntry: MaxEvidence}) {
+		if err != nil || keys.Exec().Saw(e) != nil {
+			break
+		}
+	}
+	return keys.keys
+}
+
 func (s *session) saw(file string, e ledger.Entry, body ledger.Body) {
-	if s.observe != nil {
-		s.observe(file, e, body)
+	if s.opts.Observe != nil {
+		s.opts.Observe(file, e, body)
 	}
 }
 

@@ -37,40 +37,40 @@ func TestVerifySessionFindsInCommands(t *testing.T) {
 		{"ended before it was told", func(p *parts) { p.end = ExecEnd{Exit: -1, Killed: "cancelled"} }, 0, ""},
 		{"never ran", func(p *parts) { p.end = ExecEnd{Failed: "no"} }, 0, ""},
 
-		{"words that are none", func(p *parts) { p.argv = `{"git":1}` }, 4, "blob ARGV is no command: want a JSON array of words"},
-		{"no words", func(p *parts) { p.argv = `[]` }, 4, "blob ARGV is no command: want a JSON array of words"},
-		{"no folder", func(p *parts) { p.start.Dir = "" }, 4, "exec.start: it has no folder"},
-		{"no program", func(p *parts) { p.start.Program.Path = "" }, 4, "exec.start: it has no program with a digest"},
-		{"a program of unknown content", func(p *parts) { p.start.Program.SHA256 = ledger.Hash{} }, 4, "exec.start: it has no program with a digest"},
-		{"an interpreter of unknown content", func(p *parts) { p.start.Interpreter = &File{Path: "/bin/sh"} }, 4, "exec.start: its interpreter has no digest"},
-		{"unknown input", func(p *parts) { p.start.Stdin = Content{} }, 4, "exec.start: its standard input has no digest"},
-		{"a negative size", func(p *parts) { p.start.Stdin.Size = -1 }, 4, "exec.start: a size is negative"},
-		{"a negative mount", func(p *parts) { p.start.Fence.Mounts = -1 }, 4, "exec.start: a number of its fence is negative"},
-		{"no limit of output", func(p *parts) { p.start.Fence.Limits.Output = 0 }, 4, "exec.start: a limit of its fence is not one"},
+		{"words that are none", func(p *parts) { p.argv = `{"git":1}` }, 5, "blob ARGV is no command: want a JSON array of words"},
+		{"no words", func(p *parts) { p.argv = `[]` }, 5, "blob ARGV is no command: want a JSON array of words"},
+		{"no folder", func(p *parts) { p.start.Dir = "" }, 5, "exec.start: it has no folder"},
+		{"no program", func(p *parts) { p.start.Program.Path = "" }, 5, "exec.start: it has no program with a digest"},
+		{"a program of unknown content", func(p *parts) { p.start.Program.SHA256 = ledger.Hash{} }, 5, "exec.start: it has no program with a digest"},
+		{"an interpreter of unknown content", func(p *parts) { p.start.Interpreter = &File{Path: "/bin/sh"} }, 5, "exec.start: its interpreter has no digest"},
+		{"unknown input", func(p *parts) { p.start.Stdin = Content{} }, 5, "exec.start: its standard input has no digest"},
+		{"a negative size", func(p *parts) { p.start.Stdin.Size = -1 }, 5, "exec.start: a size is negative"},
+		{"a negative mount", func(p *parts) { p.start.Fence.Mounts = -1 }, 5, "exec.start: a number of its fence is negative"},
+		{"no limit of output", func(p *parts) { p.start.Fence.Limits.Output = 0 }, 5, "exec.start: a limit of its fence is not one"},
 
-		{"more files than are listed", func(p *parts) { p.start.View.Files++ }, 4, "blob VIEW: the command could see 2 files of 6 bytes, its entry says 3 of 6"},
-		{"fewer bytes", func(p *parts) { p.start.View.Bytes-- }, 4, "blob VIEW: the command could see 2 files of 6 bytes, its entry says 2 of 5"},
-		{"a file twice", func(p *parts) { p.view = line("a", "1") + line("a", "2") }, 4, `blob VIEW: line 2 of what the command could see: "a" does not come behind "a"`},
-		{"files out of order", func(p *parts) { p.view = line("b", "1") + line("a", "2") }, 4, `blob VIEW: line 2 of what the command could see: "a" does not come behind "b"`},
-		{"a line that is none", func(p *parts) { p.view = line("a", "1") + "\n" }, 4, "blob VIEW: line 2 of what the command could see: it has no digest, size and name"},
-		{"a line without its end", func(p *parts) { p.view = strings.TrimSuffix(p.view, "\n") }, 4, "blob VIEW: line 2 of what the command could see: it is not written as this format writes it"},
+		{"more files than are listed", func(p *parts) { p.start.View.Files++ }, 5, "blob VIEW: the command could see 2 files of 6 bytes, its entry says 3 of 6"},
+		{"fewer bytes", func(p *parts) { p.start.View.Bytes-- }, 5, "blob VIEW: the command could see 2 files of 6 bytes, its entry says 2 of 5"},
+		{"a file twice", func(p *parts) { p.view = line("a", "1") + line("a", "2") }, 5, `blob VIEW: line 2 of what the command could see: "a" does not come behind "a"`},
+		{"files out of order", func(p *parts) { p.view = line("b", "1") + line("a", "2") }, 5, `blob VIEW: line 2 of what the command could see: "a" does not come behind "b"`},
+		{"a line that is none", func(p *parts) { p.view = line("a", "1") + "\n" }, 5, "blob VIEW: line 2 of what the command could see: it has no digest, size and name"},
+		{"a line without its end", func(p *parts) { p.view = strings.TrimSuffix(p.view, "\n") }, 5, "blob VIEW: line 2 of what the command could see: it is not written as this format writes it"},
 		{"a sum that is too large", func(p *parts) {
 			huge := File{"b", hashOf("x"), math.MaxInt64}
 			p.view = line("a", "1") + string(AppendSeen(nil, huge))
-		}, 4, "blob VIEW: line 2 of what the command could see: so many bytes cannot be"},
+		}, 5, "blob VIEW: line 2 of what the command could see: so many bytes cannot be"},
 
-		{"a status that is none", func(p *parts) { p.end.Exit = 256 }, 5, ended + "no command ends with status 256 and signal 0"},
-		{"a status without its signal", func(p *parts) { p.end.Exit = -1 }, 5, ended + "no command ends by itself with status -1 and signal 0"},
-		{"a signal with a status", func(p *parts) { p.end.Signal = 9 }, 5, ended + "no command ends by itself with status 0 and signal 9"},
-		{"a signal that is none", func(p *parts) { p.end.Exit, p.end.Signal = -1, 65 }, 5, ended + "no command ends with status -1 and signal 65"},
-		{"no fence", func(p *parts) { p.end.Fence = nil }, 5, ended + "it ran, and its fence or what it used is missing"},
-		{"no usage", func(p *parts) { p.end.Usage = nil }, 5, ended + "it ran, and its fence or what it used is missing"},
-		{"negative usage", func(p *parts) { p.end.Usage.CPUNS = -1 }, 5, ended + "a number of what it used is negative"},
-		{"a fence without limits", func(p *parts) { p.end.Fence.Limits = CommandLimits{} }, 5, ended + "a limit of its fence is not one"},
-		{"output in two places", func(p *parts) { p.end.StdoutTo = "tmp/o" }, 5, ended + "its standard output is in two places"},
-		{"output in the workspace", func(p *parts) { p.end.Stdout, p.end.StdoutTo = nil, "docs/o" }, 5, ended + `its standard output is in "docs/o", which is not beneath tmp/`},
-		{"output in a folder", func(p *parts) { p.end.Stdout, p.end.StdoutTo = nil, "tmp/" }, 5, ended + `its standard output is in "tmp/", which is not beneath tmp/`},
-		{"never ran, and wrote", func(p *parts) { p.end.Failed = "no" }, 5, ended + "it never ran, and something came of it"},
+		{"a status that is none", func(p *parts) { p.end.Exit = 256 }, 6, ended + "no command ends with status 256 and signal 0"},
+		{"a status without its signal", func(p *parts) { p.end.Exit = -1 }, 6, ended + "no command ends by itself with status -1 and signal 0"},
+		{"a signal with a status", func(p *parts) { p.end.Signal = 9 }, 6, ended + "no command ends by itself with status 0 and signal 9"},
+		{"a signal that is none", func(p *parts) { p.end.Exit, p.end.Signal = -1, 65 }, 6, ended + "no command ends with status -1 and signal 65"},
+		{"no fence", func(p *parts) { p.end.Fence = nil }, 6, ended + "it ran, and its fence or what it used is missing"},
+		{"no usage", func(p *parts) { p.end.Usage = nil }, 6, ended + "it ran, and its fence or what it used is missing"},
+		{"negative usage", func(p *parts) { p.end.Usage.CPUNS = -1 }, 6, ended + "a number of what it used is negative"},
+		{"a fence without limits", func(p *parts) { p.end.Fence.Limits = CommandLimits{} }, 6, ended + "a limit of its fence is not one"},
+		{"output in two places", func(p *parts) { p.end.StdoutTo = "tmp/o" }, 6, ended + "its standard output is in two places"},
+		{"output in the workspace", func(p *parts) { p.end.Stdout, p.end.StdoutTo = nil, "docs/o" }, 6, ended + `its standard output is in "docs/o", which is not beneath tmp/`},
+		{"output in a folder", func(p *parts) { p.end.Stdout, p.end.StdoutTo = nil, "tmp/" }, 6, ended + `its standard output is in "tmp/", which is not beneath tmp/`},
+		{"never ran, and wrote", func(p *parts) { p.end.Failed = "no" }, 6, ended + "it never ran, and something came of it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBuilder(t, t.TempDir())
@@ -112,7 +112,7 @@ func reasonOf(t *testing.T, b *builder) ledger.IntegrityError {
 
 // Only a crash, or the host's own failure, leaves a command without its end.
 func TestVerifySessionOfACommandWithoutEnd(t *testing.T) {
-	const want = "turn.end: the command of seq 3 has no end"
+	const want = "turn.end: the command of seq 4 has no end"
 	for _, c := range []struct {
 		end  TurnEnd
 		want string

@@ -45,19 +45,20 @@ func TestVerifySessionFinds(t *testing.T) {
 		{"a running turn", func(b *builder) { b.open(); b.begin(); b.op(refused) }, "", 0, ""},
 		{"nothing", func(*builder) {}, ExecFile, 0, "it has no entries: a session begins with session.open"},
 		{"no opening", func(b *builder) { b.begin() }, ExecFile, 1, "turn.begin: a session begins with session.open, once"},
-		{"two openings", func(b *builder) { b.open(); b.open() }, ExecFile, 2, "session.open: a session begins with session.open, once"},
-		{"an opening within a turn", func(b *builder) { b.turn = 3; b.append(b.exec, 3, SessionOpen{}) }, ExecFile, 1, "session.open of turn 3, want 0"},
-		{"turns begin with 2", func(b *builder) { b.open(); b.turn = 1; b.begin() }, ExecFile, 2, "turn.begin of turn 2, want 1"},
-		{"a turn in a turn", func(b *builder) { b.open(); b.begin(); b.begin() }, ExecFile, 3, "turn.begin before turn 1 has ended"},
-		{"an op outside", func(b *builder) { b.open(); b.op(read) }, ExecFile, 2, "op outside a turn"},
-		{"an op of another turn", func(b *builder) { b.open(); b.begin(); b.turn = 5; b.op(read) }, ExecFile, 3, "op of turn 5, want 1"},
-		{"an end without a beginning", func(b *builder) { b.open(); b.append(b.exec, 1, ok) }, ExecFile, 2, "turn.end outside a turn"},
-		{"a foreign kind", func(b *builder) { b.open(); b.append(b.exec, 1, Violation{}) }, ExecFile, 2, "violation does not belong in exec.jsonl"},
-		{"closed in a turn", func(b *builder) { b.open(); b.begin(); b.close() }, ExecFile, 3, "session.close before turn 1 has ended"},
-		{"closed with a wrong count", func(b *builder) { b.open(); b.turn = 2; b.close() }, ExecFile, 2, "session.close counts 2 turns, there are 0"},
-		{"a turn after the end", func(b *builder) { b.open(); b.close(); b.begin() }, ExecFile, 3, "turn.begin after session.close"},
-		{"resumed after the end", func(b *builder) { b.open(); b.close(); b.append(b.exec, 0, SessionResume{}) }, ExecFile, 3, "session.resume after session.close"},
-		{"recovered in another turn", func(b *builder) { b.open(); b.begin(); b.append(b.exec, 2, Recovered{}) }, ExecFile, 3, "recovered of turn 2, want 1"},
+		{"two openings", func(b *builder) { b.open(); b.open() }, ExecFile, 3, "the key was introduced before"},
+		{"two openings by two processes", func(b *builder) { b.open(); b.reopen(); b.open() }, ExecFile, 3, "session.open: a session begins with session.open, once"},
+		{"an opening within a turn", func(b *builder) { b.turn = 3; b.append(b.exec, 3, SessionOpen{Plane: "ho1", ProcessKey: b.key}) }, ExecFile, 1, "session.open of turn 3, want 0"},
+		{"turns begin with 2", func(b *builder) { b.open(); b.turn = 1; b.begin() }, ExecFile, 3, "turn.begin of turn 2, want 1"},
+		{"a turn in a turn", func(b *builder) { b.open(); b.begin(); b.begin() }, ExecFile, 4, "turn.begin before turn 1 has ended"},
+		{"an op outside", func(b *builder) { b.open(); b.op(read) }, ExecFile, 3, "op outside a turn"},
+		{"an op of another turn", func(b *builder) { b.open(); b.begin(); b.turn = 5; b.op(read) }, ExecFile, 4, "op of turn 5, want 1"},
+		{"an end without a beginning", func(b *builder) { b.open(); b.append(b.exec, 1, ok) }, ExecFile, 3, "turn.end outside a turn"},
+		{"a foreign kind", func(b *builder) { b.open(); b.append(b.exec, 1, Violation{}) }, ExecFile, 3, "violation does not belong in exec.jsonl"},
+		{"closed in a turn", func(b *builder) { b.open(); b.begin(); b.close() }, ExecFile, 4, "session.close before turn 1 has ended"},
+		{"closed with a wrong count", func(b *builder) { b.open(); b.turn = 2; b.close() }, ExecFile, 3, "session.close counts 2 turns, there are 0"},
+		{"a turn after the end", func(b *builder) { b.open(); b.close(); b.begin() }, ExecFile, 5, "turn.begin after session.close"},
+		{"resumed after the end, to erase", func(b *builder) { b.open(); b.close(); b.resume(Erased{}) }, "", 0, ""},
+		{"recovered in another turn", func(b *builder) { b.open(); b.begin(); b.append(b.exec, 2, Recovered{}) }, ExecFile, 4, "recovered of turn 2, want 1"},
 
 		{"a session of another", evidence(func(e *TurnEvidence) { e.SessionID = "SES-x" }), EvidenceFile, 1, "session_id of turn 1 is not what exec.jsonl says"},
 		{"a turn of another", evidence(func(e *TurnEvidence) { e.TurnNumber = 2 }), EvidenceFile, 1, "turn_number of turn 1 is not what exec.jsonl says"},
@@ -72,26 +73,26 @@ func TestVerifySessionFinds(t *testing.T) {
 		{"another head", evidence(func(e *TurnEvidence) { e.Head = ledger.Hash{} }), EvidenceFile, 1, "head of turn 1 is not what exec.jsonl says"},
 
 		{
-			"another root", end(func(e *TurnEnd) { e.Evidence.Root = hashOf("x") }), ExecFile, 4,
+			"another root", end(func(e *TurnEnd) { e.Evidence.Root = hashOf("x") }), ExecFile, 5,
 			"turn 1 was committed with another evidence.jsonl: its root is ROOT, not " + hashOf("x").String(),
 		},
 		{
-			"more evidence than there is", end(func(e *TurnEnd) { e.Evidence.Size = 9 }), ExecFile, 4,
-			"turn 1 was committed with 9 entries of evidence.jsonl, which has 1: its end was cut off",
+			"more evidence than there is", end(func(e *TurnEnd) { e.Evidence.Size = 9 }), ExecFile, 5,
+			"turn 1 was committed with 9 entries of evidence.jsonl, which has 2: its end was cut off",
 		},
 		{
-			"no evidence", end(func(e *TurnEnd) { e.Evidence.Size = 0 }), ExecFile, 4,
+			"no evidence", end(func(e *TurnEnd) { e.Evidence.Size = 0 }), ExecFile, 5,
 			"turn 1 names 0 entries of evidence.jsonl, of which the turns before have 0",
 		},
-		{"no status", end(func(e *TurnEnd) { e.Status = "" }), ExecFile, 4, `turn.end: unknown status ""`},
-		{"ok with a code", end(func(e *TurnEnd) { e.Code = "trap" }), ExecFile, 4, `turn.end: status ok has the code "trap"`},
-		{"blocked without a code", end(func(e *TurnEnd) { e.Status = StatusBlocked }), ExecFile, 4, "turn.end: status blocked has no code"},
+		{"no status", end(func(e *TurnEnd) { e.Status = "" }), ExecFile, 5, `turn.end: unknown status ""`},
+		{"ok with a code", end(func(e *TurnEnd) { e.Code = "trap" }), ExecFile, 5, `turn.end: status ok has the code "trap"`},
+		{"blocked without a code", end(func(e *TurnEnd) { e.Status = StatusBlocked }), ExecFile, 5, "turn.end: status blocked has no code"},
 		{
-			"blocked, but published", end(func(e *TurnEnd) { e.Status, e.Code = "blocked", "violation"; e.Publish = make([]Publication, 1) }), ExecFile, 4,
+			"blocked, but published", end(func(e *TurnEnd) { e.Status, e.Code = "blocked", "violation"; e.Publish = make([]Publication, 1) }), ExecFile, 5,
 			"turn.end: status blocked publishes 1 files",
 		},
 		{
-			"published what was not written", end(func(e *TurnEnd) { e.Publish = []Publication{{Path: "docs/a.md"}} }), ExecFile, 4,
+			"published what was not written", end(func(e *TurnEnd) { e.Publish = []Publication{{Path: "docs/a.md"}} }), ExecFile, 5,
 			"turn 1 published docs/a.md, which it did not write with that content",
 		},
 
@@ -122,23 +123,56 @@ func TestVerifySessionFinds(t *testing.T) {
 				e.Evidence = EvidenceHead{head.Size, head.Root}
 			}
 			b.end(ok)
-		}, ExecFile, 3, "turn 1 was committed with an evidence.jsonl that does not end with its evidence"},
+		}, ExecFile, 4, "turn 1 was committed with an evidence.jsonl that does not end with its evidence"},
 		{"evidence, then debris of a crash", func(b *builder) {
 			b.open()
 			b.begin()
 			b.onEnd = func(e *TurnEnd) {
 				b.append(b.evidence, 0, Recovered{})
-				head := b.evidence.Head()
+				head, _ := b.evidence.Sealed()
 				e.Evidence = EvidenceHead{head.Size, head.Root}
 			}
 			b.end(ok)
+		}, ExecFile, 4, "turn 1 was committed with an evidence.jsonl that does not end with its evidence"},
+		{"debris of a crash, then evidence", func(b *builder) {
+			b.open()
+			b.begin()
+			b.append(b.evidence, 0, Recovered{})
+			b.end(ok)
 		}, "", 0, ""},
+		{"a head that is not sealed", func(b *builder) {
+			b.open()
+			b.begin()
+			e := must(Evidence(b.entries()))
+			b.commit(b.evidence, 1, e, e)
+			var tree ledger.Tree
+			for first, err := range ledger.Read(filepath.Join(b.dir, EvidenceFile)) {
+				if err != nil {
+					b.t.Fatal(err)
+				}
+				tree.Add(first.Hash)
+				break
+			}
+			ok := ok
+			ok.Evidence = EvidenceHead{1, tree.Root()}
+			b.append(b.exec, 1, ok)
+		}, ExecFile, 4, "turn 1 was committed with a head of evidence.jsonl that is not sealed: seq 1 there is turn.evidence"},
+		{"closed, and not for good", func(b *builder) {
+			b.open()
+			b.commit(b.exec, 0, SessionClose{})
+		}, ExecFile, 0, "the session was closed, and no final seal ends the file: its end was cut off"},
+		{"closed, and its evidence not for good", func(b *builder) {
+			b.open()
+			if _, err := b.exec.Finish(0, SessionClose{}); err != nil {
+				b.t.Fatal(err)
+			}
+		}, EvidenceFile, 0, "the session was closed, and no final seal ends the file: its end was cut off"},
 		{
-			"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
+			"evidence of a turn that has ended", func(b *builder) { b.open(); b.begin(); b.end(ok); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 3,
 			"violation of turn 1, which has ended",
 		},
 		{
-			"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 1,
+			"evidence after the end", func(b *builder) { b.open(); b.close(); b.append(b.evidence, 1, Violation{}) }, EvidenceFile, 2,
 			"violation after the session was closed",
 		},
 		{"evidence that a crash kept from its turn.end", func(b *builder) {
@@ -149,7 +183,7 @@ func TestVerifySessionFinds(t *testing.T) {
 				b.t.Fatal(err)
 			}
 			b.append(b.evidence, 1, e)
-			b.append(b.exec, 0, SessionResume{})
+			b.resume()
 			b.end(TurnEnd{Status: StatusAborted, Code: CodeCrash})
 		}, "", 0, ""},
 		{"evidence of a turn that a crash took whole, twice", func(b *builder) {
@@ -176,7 +210,7 @@ func TestVerifySessionFinds(t *testing.T) {
 				b.begin()
 				b.append(b.evidence, 1, TurnEvidence{})
 				b.append(b.evidence, 2, TurnEvidence{})
-			}, EvidenceFile, 2,
+			}, EvidenceFile, 3,
 			"evidence of turn 2 was recorded, and exec.jsonl does not have this turn: it was cut",
 		},
 		{
@@ -197,26 +231,26 @@ func TestVerifySessionFinds(t *testing.T) {
 			}, EvidenceFile, 1,
 			`turn 1: violation entry is write of x by "no grant of write", the op in exec.jsonl says write of docs/a.md by "no grant of write"`,
 		},
-		{"an unknown decision", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: "maybe"}) }, ExecFile, 3, `unknown decision "maybe"`},
+		{"an unknown decision", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: "maybe"}) }, ExecFile, 4, `unknown decision "maybe"`},
 		{
-			"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 3,
+			"a count of what is not hidden", func(b *builder) { b.open(); b.begin(); b.op(Op{Op: OpStat, Decision: Granted, Count: 2}) }, ExecFile, 4,
 			"an op with the decision granted has the count 2",
 		},
 		{
-			"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "x") }, ExecFile, 3,
+			"a digest of nothing", func(b *builder) { b.open(); b.begin(); b.digest(7, "x") }, ExecFile, 4,
 			"digest of seq 7, which did not open, read, write or rename a file of this turn",
 		},
 		{"a digest of another file", func(b *builder) {
 			b.open()
 			b.begin()
 			b.append(b.exec, 1, Digest{Of: b.op(read), Path: "docs/b.md"})
-		}, ExecFile, 4, "digest of docs/b.md by seq 2, which is about docs/a.md"},
+		}, ExecFile, 5, "digest of docs/b.md by seq 3, which is about docs/a.md"},
 		{"a digest of what was not staged", func(b *builder) {
 			b.open()
 			b.begin()
 			b.digest(b.op(Op{Op: OpRename, Path: "tmp/a", To: "tmp/b", Decision: Own}), "x")
-		}, ExecFile, 4, "digest of seq 2, which did not open, read, write or rename a file of this turn"},
-		{"members of another kind", func(b *builder) { b.open(); b.append(b.exec, 0, odd{}) }, ExecFile, 2, `entry session.close: json: unknown field "odd"`},
+		}, ExecFile, 5, "digest of seq 3, which did not open, read, write or rename a file of this turn"},
+		{"members of another kind", func(b *builder) { b.open(); b.append(b.exec, 0, odd{}) }, ExecFile, 3, `entry session.close: json: unknown field "odd"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBuilder(t, t.TempDir())
@@ -232,12 +266,17 @@ func TestVerifySessionFinds(t *testing.T) {
 			if !errors.As(err, &bad) {
 				t.Fatalf("got %v, want %s", err, c.want)
 			}
-			want := strings.ReplaceAll(c.want, "ROOT", b.evidence.Head().Root.String())
+			want := strings.ReplaceAll(c.want, "ROOT", sealedRoot(b.evidence))
 			if filepath.Base(bad.File) != c.file || bad.Line != c.line || bad.Reason != want {
 				t.Errorf("got %v\nwant %s line %d: %s", err, c.file, c.line, want)
 			}
 		})
 	}
+}
+
+func sealedRoot(l *ledger.Log) string {
+	c, _ := l.Sealed()
+	return c.Root.String()
 }
 
 // odd has the kind of another body.
@@ -266,7 +305,7 @@ func TestVerifySessionReportsWhereItStands(t *testing.T) {
 	if err != nil || report.Unfinished != 2 || len(report.Turns) != 1 || report.Closed {
 		t.Errorf("got %+v, %v", report, err)
 	}
-	if report.Exec.Torn == nil || report.Exec.Torn.Seq != 4 || report.Evidence.Torn == nil || report.Evidence.Torn.Seq != 1 {
+	if report.Exec.Torn == nil || report.Exec.Torn.Seq != 6 || report.Evidence.Torn == nil || report.Evidence.Torn.Seq != 2 {
 		t.Errorf("torn tails: got %v, %v", report.Exec.Torn, report.Evidence.Torn)
 	}
 }
@@ -304,7 +343,7 @@ func TestVerifySessionChecksBlobs(t *testing.T) {
 			return errors.Join(os.Remove(blob), os.WriteFile(blob, make([]byte, 40), 0o400))
 		}, "blob HASH: its content does not match: it was changed after it was written"},
 	} {
-		for i, line := range []int{1, 2, 2, 19, 20} { // seed, query, args, stderr, result of turn 1
+		for i, line := range []int{1, 3, 3, 20, 21} { // seed, query, args, stderr, result of turn 1
 			b := newBuilder(t, t.TempDir())
 			b.good()
 			named := strings.Split(b.lines(ExecFile)[line-1], `"sha256:`)
@@ -428,19 +467,28 @@ func FuzzVerifySession(f *testing.F) {
 // report of evidence.jsonl is that of reading it by itself.
 func TestObserveSession(t *testing.T) {
 	got := map[string]uint64{}
-	report, err := ObserveSession(golden, func(file string, e ledger.Entry, body ledger.Body) {
+	observe := func(file string, e ledger.Entry, body ledger.Body) {
 		if e.Seq != got[file] || body.Kind() != e.Kind {
 			t.Errorf("%s: entry %d is %s with the body of %s, want entry %d", file, e.Seq, e.Kind, body.Kind(), got[file])
 		}
 		got[file]++
-	})
+	}
+	report, err := ObserveSession(golden, VerifyOptions{Observe: observe})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := map[string]uint64{ExecFile: 31, EvidenceFile: 5}; !reflect.DeepEqual(got, want) {
+	if want := map[string]uint64{ExecFile: 37, EvidenceFile: 9}; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
-	alone, err := ledger.Verify(filepath.Join(golden, EvidenceFile), EvidenceOptions(sid))
+	var keys SessionKeys
+	o := ExecOptions(sid)
+	o.Keys = keys.Exec()
+	if alone, err := ledger.Verify(filepath.Join(golden, ExecFile), o); err != nil || !reflect.DeepEqual(report.Exec, alone) {
+		t.Errorf("got %+v, want %+v (%v)", report.Exec, alone, err)
+	}
+	o = EvidenceOptions(sid)
+	o.Keys = keys.Evidence()
+	alone, err := ledger.Verify(filepath.Join(golden, EvidenceFile), o)
 	if err != nil || !reflect.DeepEqual(report.Evidence, alone) {
 		t.Errorf("got %+v, want %+v (%v)", report.Evidence, alone, err)
 	}

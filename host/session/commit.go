@@ -40,8 +40,8 @@ type Commit struct {
 // Steps of a commit, in order, as Options.Step sees them. Some come once for
 // each file, some only where targets lie on another filesystem.
 //
-//	copy, lock, check, prepare, write marker, copy beside, sync evidence,
-//	append turn.end, rename, sync folders, remove marker, unlock,
+//	copy, lock, check, seal evidence, prepare, write marker, copy beside,
+//	commit turn.end, rename, sync folders, remove marker, unlock,
 //	remove staging, done
 
 // marker is the content of planes/pending/SID.
@@ -104,11 +104,9 @@ func (c *Commit) Prepare(ctx context.Context) error {
 		return errors.New("the commit was not checked")
 	}
 	if len(c.publications) > 0 {
-		if err := c.prepare(ctx); err != nil {
-			return err
-		}
+		return c.prepare(ctx)
 	}
-	return s.Evidence.Sync()
+	return nil
 }
 
 func (c *Commit) prepare(ctx context.Context) error {

@@ -226,7 +226,7 @@ func TestSwapAfterCheck(t *testing.T) {
 		"target becomes a link": {"rename", func(ws string) { os.Remove(ws + "/d/a"); os.Symlink(outside+"/a", ws+"/d/a") }},
 		"target is changed":     {"rename", func(ws string) { write(t, ws+"/d/a", "mine, and longer") }},
 		"target is a folder":    {"rename", func(ws string) { os.Remove(ws + "/d/a"); os.Mkdir(ws+"/d/a", 0o755) }},
-		"changed before":        {"append turn.end", func(ws string) { write(t, ws+"/d/a", "mine, and longer") }},
+		"changed before":        {"commit turn.end", func(ws string) { write(t, ws+"/d/a", "mine, and longer") }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws := t.TempDir()

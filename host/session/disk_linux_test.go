@@ -104,7 +104,7 @@ func TestMountedAfterCheck(t *testing.T) {
 	write(t, filepath.Join(ws, "m/a"), "old")
 	write(t, filepath.Join(behind, "a"), "old")
 	r := openRoot(t, Options{Workspace: ws, Step: func(step string) {
-		if step == "append turn.end" {
+		if step == "commit turn.end" {
 			bind(t, behind, filepath.Join(ws, "m"))
 		}
 	}})
@@ -192,9 +192,9 @@ func TestFullDisk(t *testing.T) {
 		}
 		got := strings.Join(slices.Compact(failed), ", ")
 		if want := map[string]string{
-			"root":      "copy, lock, check, prepare, write marker, copy beside, sync evidence, append turn.end",
-			"workspace": "copy, lock, check, prepare, write marker, copy beside",
-			"both":      "copy, lock, check, prepare, write marker, sync evidence, append turn.end",
+			"root":      "copy, seal evidence, lock, check, prepare, write marker, copy beside, commit turn.end",
+			"workspace": "copy, seal evidence, lock, check, prepare, write marker, copy beside",
+			"both":      "copy, seal evidence, lock, check, prepare, write marker, commit turn.end",
 		}[kind]; got != want {
 			t.Errorf("a full %s was met at %s, want %s", kind, got, want)
 		}

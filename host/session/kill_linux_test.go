@@ -17,10 +17,11 @@ import (
 	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // A child of the test is this program again, told by this variable what to do:
-// "turn|quiet|recover KILL WORKSPACE ROOT"; it kills itself before step KILL. A
+// "turn|quiet|recover|erase:DIGEST KILL WORKSPACE ROOT"; it kills itself before step KILL. A
 // quiet turn publishes nothing, and its session is closed.
 const childVariable = "AGENTHOST_TEST_CHILD"
 
@@ -41,7 +42,7 @@ func child(args []string) error {
 		return err
 	}
 	steps := 0
-	r, err := OpenRoot(Options{Workspace: args[2], Root: args[3], Step: func(step string) {
+	r, err := OpenRoot(Options{Key: ledgertest.Host, Workspace: args[2], Root: args[3], Step: func(step string) {
 		steps++
 		fmt.Println(step)
 		if steps == kill {
@@ -55,6 +56,10 @@ func child(args []string) error {
 	ctx := context.Background()
 	if args[0] == "recover" {
 		_, err := r.Recover(ctx)
+		return err
+	}
+	if blob, ok := strings.CutPrefix(args[0], "erase:"); ok {
+		_, err := r.Erase(ctx, id1, Erasure{Blobs: []string{blob}, Why: "asked"})
 		return err
 	}
 	s, err := r.Create(ctx, opening(id1))
@@ -141,7 +146,7 @@ func otherFilesystem(t *testing.T, path string) string {
 // none was published, the record verifies, nothing is left over.
 func settled(t *testing.T, ws, root string) {
 	t.Helper()
-	r, err := OpenRoot(Options{Workspace: ws, Root: root})
+	r, err := OpenRoot(Options{Key: ledgertest.Host, Workspace: ws, Root: root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,7 +284,7 @@ func TestKilledRecovery(t *testing.T) {
 	for _, apart := range []bool{false, true} {
 		ws, root := places(t, apart)
 		steps := run(t, "turn", 0, ws, root)
-		for _, at := range []string{"append_turn.end", "rename", "sync_folders", "remove_marker"} {
+		for _, at := range []string{"commit_turn.end", "rename", "sync_folders", "remove_marker"} {
 			if apart && at == "sync_folders" {
 				continue // as on one filesystem
 			}

@@ -22,13 +22,15 @@ type Summary struct {
 	Plane   string
 	Package record.Package
 	Opened  time.Time
-	Changed time.Time // when its last entry was written
+	Changed time.Time // when its last entry was written, up to the one that closed it
 	Turns   int       // that have ended
 	Status  string    // of the last of them, "" if there is none
 	Code    string
 	Running bool // a turn began and has not ended; recovery ends it if its process is dead
 	Closed  bool
-	Err     error // the session cannot be read; only ID and Plane are known
+	// Accepted are losses that exec.jsonl has on record.
+	Accepted int
+	Err      error // the session cannot be read; only ID and Plane are known
 }
 
 // List describes all sessions, the oldest first. It verifies their exec.jsonl
@@ -133,6 +135,7 @@ func (r *Root) summary(id ID, plane string) Summary {
 		return s
 	}
 	s.Package, s.Opened, s.Changed, s.Turns = st.open.Package, st.opened, st.last, st.ended
+	s.Accepted = st.accepted
 	s.Status, s.Code, s.Running, s.Closed = st.end.Status, st.end.Code, st.progress.InTurn, st.progress.Closed
 	return s
 }

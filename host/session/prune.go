@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/durable"
+	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -92,6 +93,10 @@ func (r *Root) prune(ctx context.Context, id ID, published, dry bool) (Pruned, e
 	}
 	if dry {
 		return p, nil
+	}
+	s.root.opts.Step("register removal")
+	if err := s.register(ctx, record.KindSessionPrune, *s.registered); err != nil {
+		return p, err
 	}
 	return p, s.erase(published)
 }

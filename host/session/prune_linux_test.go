@@ -68,7 +68,7 @@ func TestPrune(t *testing.T) {
 		}
 	}
 	dry, err := r.Prune(t.Context(), "SES-1", true, true)
-	if err != nil || dry.Published != (Freed{1, 3}) || dry.Files.Files < 4 || dry.Exec.Size == 0 || dry.Evidence.Size != 1 {
+	if err != nil || dry.Published != (Freed{1, 3}) || dry.Files.Files < 4 || dry.Exec.Size == 0 || dry.Evidence.Size != 3 {
 		t.Errorf("dry: got %+v, %v", dry, err)
 	}
 	if after := contents(t, ws); !maps.Equal(before, after) {

@@ -26,6 +26,7 @@ import (
 //   - A turn whose turn.end lists publications is finished: a target that is
 //     what the turn replaces is replaced, one that is what it publishes is
 //     done, any other is left and becomes a finding.
+//   - Blobs that are recorded as erased are removed.
 //   - Markers and temporary files are removed.
 //
 // A session on which a living process works is not touched. A session that
@@ -126,24 +127,70 @@ func (r *Root) removeHalfMade(ctx context.Context) error {
 
 // recover brings a session that was just opened to where a turn can begin.
 func (s *Session) recover(ctx context.Context) ([]Finding, error) {
-	for _, l := range []*ledger.Log{s.Exec, s.Evidence} {
+	noted := func(l *ledger.Log) []ledger.Body {
+		var bodies []ledger.Body
 		for _, d := range l.Recovered() {
-			if _, err := l.Append(0, record.Recovered{File: d.File, Offset: d.Offset, Length: d.Length, SHA256: d.SHA256}); err != nil {
-				return nil, err
-			}
+			bodies = append(bodies, record.Recovered{File: d.File, Offset: d.Offset, Length: d.Length, SHA256: d.SHA256})
 		}
-		if err := l.Sync(); err != nil {
+		return bodies
+	}
+	exec, evidence := noted(s.Exec), noted(s.Evidence)
+	if s.state.progress.InTurn {
+		// Nothing is sealed behind what somebody else put there.
+		if err := s.endable(); err != nil {
 			return nil, err
 		}
 	}
-	// What a process wrote and did not sync before it died is read from memory
-	// now: it is made durable before evidence speaks of it.
-	if err := s.syncExec(); err != nil {
-		return nil, err
+	if len(exec)+len(evidence) > 0 || s.state.progress.InTurn {
+		if err := s.introduce(exec...); err != nil {
+			return nil, err
+		}
 	}
+	if len(evidence) > 0 {
+		if _, err := s.Evidence.Commit(0, evidence...); err != nil {
+			return nil, err
+		}
+	}
+	return s.tidyUp(ctx)
+}
+
+// endable reports whether the turn in progress is one that a crash cut short: its
+// entries fit, and what was recorded of it in evidence.jsonl is among them.
+func (s *Session) endable() error {
+	turn, begin := s.state.progress.Turns, s.state.progress.Begin
+	bad := func(reason string) error {
+		return &ledger.IntegrityError{File: record.ExecFile, Line: int(begin.Seq) + 1, Seq: begin.Seq, Offset: begin.Offset, Reason: reason} //nolint:gosec // a line number
+	}
+	proof, err := s.prove()
+	var read *proveError
+	switch {
+	case errors.As(err, &read):
+		return read.err
+	case err != nil:
+		return bad(fmt.Sprintf("turn %d, which has not ended: %v", turn, err))
+	case s.state.violations > len(proof.Violations):
+		return bad(fmt.Sprintf("turn %d has %d violations in %s, and %d operations that were refused here: it was cut", turn, s.state.violations, record.EvidenceFile, len(proof.Violations)))
+	}
+	return nil
+}
+
+// A proveError is one of reading the entries of a turn.
+type proveError struct{ err error }
+
+func (e *proveError) Error() string { return e.err.Error() }
+func (e *proveError) Unwrap() error { return e.err }
+
+// tidyUp is recover once it is noted what was set aside.
+func (s *Session) tidyUp(ctx context.Context) ([]Finding, error) {
 	if s.state.progress.InTurn {
 		if err := s.abort(); err != nil {
 			return nil, err
+		}
+	}
+	// The crash may have come between the entry and the removal.
+	if len(s.state.erased) > 0 {
+		if err := ledger.EraseBlobs(s.BlobDir(), s.state.erased...); err != nil {
+			return nil, s.root.unwritable(err)
 		}
 	}
 	findings, settled, err := s.settle(ctx)
@@ -169,7 +216,7 @@ func (s *Session) abort() error {
 		}
 	}
 	if !s.proved(proof) {
-		if _, err := s.Evidence.Append(turn, proof); err != nil {
+		if err := s.Prove(&proof); err != nil {
 			return err
 		}
 	}
@@ -190,7 +237,10 @@ func (s *Session) prove() (record.TurnEvidence, error) {
 			}
 		}
 	})
-	return proof, errors.Join(failed, err)
+	if failed != nil {
+		return proof, &proveError{failed}
+	}
+	return proof, err
 }
 
 // proved reports whether evidence.jsonl ends with that evidence.

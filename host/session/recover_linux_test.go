@@ -12,6 +12,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // TestChangedAfterCommit: a target that somebody changes between turn.end and
@@ -200,13 +201,13 @@ func TestUnknownEnd(t *testing.T) {
 func TestConcurrentRecovery(t *testing.T) {
 	ws, root := places(t, false)
 	steps := run(t, "turn", 0, ws, root)
-	for _, at := range []string{"append_turn.end", "rename", "sync_folders"} {
+	for _, at := range []string{"commit_turn.end", "rename", "sync_folders"} {
 		ws, root := places(t, false)
 		run(t, "turn", slices.Index(steps, at)+1, ws, root)
 		errs := make(chan error, 4)
 		for range cap(errs) {
 			go func() {
-				r, err := OpenRoot(Options{Workspace: ws})
+				r, err := OpenRoot(Options{Key: ledgertest.Host, Workspace: ws})
 				if err == nil {
 					var findings []Finding
 					if findings, err = r.Recover(context.Background()); len(findings) > 0 {
@@ -308,7 +309,7 @@ func TestViolationOfAbortedTurn(t *testing.T) {
 		}
 		got = append(got, e.Kind)
 	}
-	if want := "violation violation turn.evidence"; strings.Join(got, " ") != want {
+	if want := "violation violation turn.evidence seal"; strings.Join(got, " ") != want {
 		t.Errorf("evidence holds %q, want %q", got, want)
 	}
 	verify(t, r, id1)

@@ -46,6 +46,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/durable"
+	"github.com/agenthost/agenthost/host/register"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -91,6 +92,13 @@ type Options struct {
 	// Random is where ids and the nonces of blobs come from; nil is
 	// [rand.Reader].
 	Random io.Reader
+	// Key is the host's key, which signs that of each process that works on a
+	// session; it is called when the first session is opened. Nil is an error
+	// then.
+	Key func() (*ledger.Key, error)
+	// Hosts are those whose sessions are continued: this host and others that are
+	// trusted. Nil is Key's alone.
+	Hosts func() ([]ledger.Verifier, error)
 	// Observe, if set, sees each entry after it was appended to a session's
 	// ledgers. It must not call the session.
 	Observe func(ledger.Entry)
@@ -112,8 +120,9 @@ type Root struct {
 	same          bool   // the root is the workspace
 	inside        string // the root's name in the workspace, "" if it lies elsewhere
 
-	mu  sync.Mutex
-	dir *beneath.Dir // the root; nil until there is one
+	mu        sync.Mutex
+	dir       *beneath.Dir                  // the root; nil until there is one
+	registers map[string]*register.Register // by plane, of those that were asked
 }
 
 // OpenRoot opens a workspace and the root that belongs to it. Nothing is
@@ -340,6 +349,10 @@ func (r *Root) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	err := r.workspace.Close()
+	for _, reg := range r.registers {
+		err = errors.Join(err, reg.Close())
+	}
+	r.registers = nil
 	if r.dir != nil {
 		err = errors.Join(err, r.dir.Close())
 		r.dir = nil

@@ -256,7 +256,7 @@ func TestCreateRefused(t *testing.T) {
 	if got := names(t, ws); len(got) > 0 {
 		t.Errorf("made %q", got)
 	}
-	if _, err := r.Create(t.Context(), opening(id1)); err == nil || !strings.Contains(err.Error(), "nonce") {
+	if _, err := r.Create(t.Context(), opening(id1)); err == nil || !strings.Contains(err.Error(), "making the key") {
 		t.Errorf("made without randomness: %v", err)
 	}
 	if got := names(t, ws+"/.agenthost/planes/ho1/sessions"); len(got) > 0 {
@@ -282,7 +282,7 @@ func TestObserve(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := "session.open turn.begin turn.evidence turn.end session.resume turn.begin turn.evidence turn.end session.close"
+	want := "session.open seal turn.begin turn.evidence seal turn.end seal session.resume seal turn.begin turn.evidence seal turn.end seal seal session.close seal"
 	if got := strings.Join(kinds, " "); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -319,7 +319,7 @@ func TestOrderOfTurns(t *testing.T) {
 	if _, _, err := stage(s, nil); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Exec.Append(2, record.SessionResume{}); err != nil {
+	if _, err := s.Exec.Append(2, record.Stderr{}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.End(record.TurnEnd{Status: record.StatusOK}); err == nil {

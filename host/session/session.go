@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +10,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
+	"github.com/agenthost/agenthost/host/redact"
+	"github.com/agenthost/agenthost/host/register"
 	"github.com/agenthost/agenthost/ledger"
 )
 
@@ -33,73 +33,20 @@ type Session struct {
 	root    *Root
 	dir     *beneath.Dir // the session's folder
 	state   state
-	resumed bool     // an earlier process opened it
+	process *ledger.Key // of this process, for this session
+	// resume introduces that key, if an earlier process opened the session and this
+	// one has not written to it yet.
+	resume  *record.ProcessKey
 	staging *Staging // of the turn in progress
+	// registered is the head that the register has of the session, nil if it knows
+	// none.
+	registered *register.Head
 	// The last turn was committed, but not all of its files are in their places.
 	unsettled bool
 	announced bool // the folder says that this process holds it
-}
-
-// state is what the entries of the ledgers add up to.
-type state struct {
-	mu       sync.Mutex // the two ledgers are written side by side
-	progress record.Progress
-	opened   time.Time
-	last     time.Time // of the last entry of exec.jsonl
-	open     record.SessionOpen
-	end      record.TurnEnd // the last
-	ended    int            // its turn
-	err      error          // the first entry that cannot be where it is, or be decoded
-
-	// Of evidence.jsonl: the violations of the turn in progress, and its last
-	// entry if that is evidence.
-	violations int
-	proof      ledger.Entry
-	live       bool // entries are what this process appends
-}
-
-// sawExec takes an entry of exec.jsonl in.
-func (st *state) sawExec(e ledger.Entry) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	err := st.progress.Add(e)
-	st.last = e.Time
-	switch e.Kind {
-	case record.KindSessionOpen:
-		st.opened = e.Time
-		err = errors.Join(err, e.Decode(&st.open))
-	case record.KindTurnBegin:
-		st.violations = 0
-	case record.KindTurnEnd:
-		st.ended, st.end = e.Turn, record.TurnEnd{}
-		err = errors.Join(err, e.Decode(&st.end))
-	}
-	st.fault(record.ExecFile, e, err)
-}
-
-// sawEvidence takes an entry of evidence.jsonl in; exec.jsonl was read before.
-func (st *state) sawEvidence(e ledger.Entry) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.proof = ledger.Entry{}
-	switch e.Kind {
-	case record.KindViolation:
-		if st.progress.InTurn && e.Turn == st.progress.Turns {
-			st.violations++
-		}
-	case record.KindTurnEvidence:
-		st.proof = e
-		st.proof.Line = bytes.Clone(e.Line)
-		if !st.live { // what is appended was encoded just now, and is large
-			st.fault(record.EvidenceFile, e, e.Decode(new(record.TurnEvidence)))
-		}
-	}
-}
-
-func (st *state) fault(file string, e ledger.Entry, err error) {
-	if err != nil && st.err == nil {
-		st.err = &ledger.IntegrityError{File: file, Line: int(e.Seq) + 1, Seq: e.Seq, Offset: e.Offset, Reason: err.Error()} //nolint:gosec // a line number
-	}
+	last      bool // the session is closed with the next turn that ends
+	repairs   bool // the register is told what is there, whatever it knew
+	redact    *redact.Values
 }
 
 // An Opening says what session to create.
@@ -144,6 +91,9 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 		return nil, err
 	}
 	defer gate.Close()
+	if _, _, err := r.Register(o.Plane).Find(ctx, string(o.ID)); err != nil {
+		return nil, err // nothing could be registered
+	}
 	for _, plane := range Planes() {
 		if _, err := dir.Stat(sessionsOf(plane) + "/" + string(o.ID)); err == nil {
 			return nil, ErrExists
@@ -156,7 +106,10 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 		return nil, r.unwritable(err)
 	}
 	s := &Session{ID: o.ID, Plane: o.Plane, root: r}
-	if err := r.fill(temp, o); err != nil {
+	if s.process, o.Open.ProcessKey, err = r.processKey(o.Plane, o.ID); err != nil {
+		return nil, err
+	}
+	if err := r.fill(temp, o, s.process); err != nil {
 		return nil, errors.Join(r.unwritable(err), dir.RemoveAll(temp))
 	}
 	name := sessions + "/" + string(o.ID)
@@ -166,13 +119,16 @@ func (r *Root) create(ctx context.Context, o Opening) (*Session, error) {
 	if err := durable.SyncFolder(dir, sessions); err != nil {
 		return nil, r.unwritable(err)
 	}
-	return s, s.hold()
+	if err := s.hold(ctx); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // fill makes the content of a new session's folder. Each file and each folder is
 // synced once, when all is in it: the name under which they are found is given
 // afterwards.
-func (r *Root) fill(temp string, o Opening) error {
+func (r *Root) fill(temp string, o Opening, key *ledger.Key) error {
 	dir := r.Folder()
 	blobs := temp + "/ledger/" + record.BlobFolder
 	for _, name := range []string{temp, temp + "/ledger", blobs} {
@@ -199,19 +155,18 @@ func (r *Root) fill(temp string, o Opening) error {
 	}
 	opts = record.ExecOptions(string(o.ID))
 	opts.Now, opts.SyncLater = r.opts.Now, true
+	opts.Key, opts.Origin = key, record.ExecOrigin(o.Plane, string(o.ID))
+	opts.Observe = r.opts.Observe
 	exec, err := ledger.Create(r.join(temp+"/ledger/"+record.ExecFile), opts)
 	if err != nil {
 		return err
 	}
-	e, err := exec.Append(0, o.Open)
+	_, err = exec.Commit(0, o.Open)
 	if closed := exec.Close(); err == nil {
 		err = closed
 	}
 	if err != nil {
 		return err
-	}
-	if r.opts.Observe != nil {
-		r.opts.Observe(e)
 	}
 	if err := durable.SyncFolder(dir, temp+"/ledger"); err != nil {
 		return err
@@ -250,8 +205,11 @@ func (r *Root) open(ctx context.Context, id ID) (*Session, []Finding, error) {
 	if err := r.Ensure(); err != nil {
 		return nil, nil, err
 	}
-	s := &Session{ID: id, Plane: plane, root: r, resumed: true}
-	if err := s.hold(); err != nil {
+	s := &Session{ID: id, Plane: plane, root: r, resume: new(record.ProcessKey)}
+	if s.process, *s.resume, err = r.processKey(plane, id); err != nil {
+		return nil, nil, err
+	}
+	if err := s.hold(ctx); err != nil {
 		return nil, nil, err
 	}
 	findings, err := s.recover(ctx)
@@ -282,9 +240,38 @@ func (r *Root) planeOf(id ID) (string, error) {
 
 func (s *Session) name() string { return sessionsOf(s.Plane) + "/" + string(s.ID) }
 
-// hold opens the session's ledgers. Who holds exec.jsonl's lock may change
-// anything in the session's folder.
-func (s *Session) hold() (err error) {
+// hold opens the session's ledgers, and has the register agree with them. Who
+// holds exec.jsonl's lock may change anything in the session's folder.
+func (s *Session) hold(ctx context.Context) error {
+	for {
+		known, found, err := s.find(ctx)
+		if err != nil {
+			return err
+		}
+		if err := s.holdAt(known, found); err != nil {
+			return err
+		}
+		// Before the lock was held another process may have gone on.
+		again, found, err := s.find(ctx)
+		if err != nil {
+			return errors.Join(err, s.Leave())
+		}
+		if found && again != known {
+			if err := s.Leave(); err != nil {
+				return err
+			}
+			s.state = state{}
+			continue
+		}
+		if err := s.agree(ctx, known, found); err != nil {
+			return errors.Join(err, s.Leave())
+		}
+		return nil
+	}
+}
+
+// holdAt is hold with what the register knows.
+func (s *Session) holdAt(known register.Head, found bool) (err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Leave())
@@ -294,7 +281,7 @@ func (s *Session) hold() (err error) {
 		return err
 	}
 	open := func(file string, o ledger.Options, saw func(ledger.Entry)) (*ledger.Log, error) {
-		o.Now = s.root.opts.Now
+		o.Now, o.Key = s.root.opts.Now, s.process
 		o.Observe = func(e ledger.Entry) {
 			saw(e)
 			if s.state.live && s.root.opts.Observe != nil {
@@ -307,10 +294,25 @@ func (s *Session) hold() (err error) {
 		}
 		return l, err
 	}
-	if s.Exec, err = open(record.ExecFile, record.ExecOptions(string(s.ID)), s.state.sawExec); err != nil {
+	s.state.behind = known.Size
+	var keys record.SessionKeys
+	o := record.ExecOptions(string(s.ID))
+	o.Keys, o.Origin = keys.Exec(), record.ExecOrigin(s.Plane, string(s.ID))
+	if found {
+		o.Anchors = []ledger.Anchor{{Size: known.Size, Root: known.Root, Source: record.RegisterSource}}
+	}
+	if s.Exec, err = open(record.ExecFile, o, s.state.sawExec); err != nil {
 		return err
 	}
-	if s.Evidence, err = open(record.EvidenceFile, record.EvidenceOptions(string(s.ID)), s.state.sawEvidence); err != nil {
+	o = record.EvidenceOptions(string(s.ID))
+	o.Keys, o.Origin = keys.Evidence(), record.EvidenceOrigin(s.Plane, string(s.ID))
+	if o.Anchors, err = s.proven(); err != nil {
+		return err
+	}
+	if s.Evidence, err = open(record.EvidenceFile, o, s.state.sawEvidence); err != nil {
+		return err
+	}
+	if err := s.trust(&keys); err != nil {
 		return err
 	}
 	s.state.live = true
@@ -369,20 +371,34 @@ func (s *Session) OutputPath() string { return s.root.join(s.OutputName()) }
 // wraps fs.ErrNotExist if there is none yet. The caller closes it.
 func (s *Session) Output() (*beneath.Dir, error) { return s.root.Folder().Sub(s.OutputName()) }
 
-// Blob keeps data as a blob, durable when Blob returns.
-func (s *Session) Blob(data []byte) (record.Blob, error) {
-	nonce, err := s.root.nonce()
-	if err != nil {
-		return record.Blob{}, err
+// Prove records the evidence of the turn in progress in evidence.jsonl and seals
+// it. It comes before End, or [Commit.Commit]. Where values are redacted that is
+// not what is recorded, but what the entries of the turn say.
+func (s *Session) Prove(evidence *record.TurnEvidence) error {
+	if s.redact != nil {
+		written, err := s.prove()
+		if err != nil {
+			return fmt.Errorf("compute the evidence: %w", err)
+		}
+		evidence = &written
 	}
-	h, err := ledger.PutBlob(s.BlobDir(), data, nonce)
-	return record.Blob{Blob: h, Size: int64(len(data))}, err
+	s.root.opts.Step("seal evidence")
+	seal := s.Evidence.Commit
+	if s.last {
+		seal = s.Evidence.Finish
+	}
+	_, err := seal(s.state.progress.Turns, evidence)
+	return err
 }
 
-// End ends the turn in progress without publishing anything: evidence.jsonl is
-// synced, then turn.end appended and synced. Evidence and Publish of the entry
-// are set here. After an error that wraps [ledger.ErrPoisoned] it is not known
-// whether the turn has ended; recovery finds out.
+// CloseWithTurn makes the next turn that ends the last one: its end and that of
+// the session are committed together, and Close only gives the session up.
+func (s *Session) CloseWithTurn() { s.last = true }
+
+// End ends the turn in progress without publishing anything: turn.end is
+// committed to exec.jsonl. Evidence and Publish of the entry are set here. After
+// an error that wraps [ledger.ErrPoisoned] it is not known whether the turn has
+// ended; recovery finds out.
 func (s *Session) End(end record.TurnEnd) (ledger.Entry, error) {
 	end.Publish = nil
 	return s.end(end)
@@ -395,32 +411,45 @@ func (s *Session) end(end record.TurnEnd) (ledger.Entry, error) {
 	if s.state.err != nil {
 		return ledger.Entry{}, s.state.err // what was appended would not be read again
 	}
-	step := s.root.opts.Step
-	step("sync evidence")
-	if err := s.Evidence.Sync(); err != nil {
+	turn := s.state.progress.Turns
+	proof, ok := s.Evidence.Sealed()
+	if !ok || s.state.proof.Turn != turn {
+		return ledger.Entry{}, fmt.Errorf("turn %d: its evidence was not recorded", turn)
+	}
+	end.Evidence = record.EvidenceHead{Size: proof.Size, Root: proof.Root}
+	s.root.opts.Step("commit turn.end")
+	bodies := []ledger.Body{end}
+	if s.last {
+		bodies = append(bodies, record.SessionClose{Turns: int64(turn)})
+	}
+	c, err := s.commit(turn, bodies...)
+	if err != nil {
 		return ledger.Entry{}, err
 	}
-	head := s.Evidence.Head()
-	end.Evidence = record.EvidenceHead{Size: head.Size, Root: head.Root}
-	step("append turn.end")
-	e, err := s.Exec.Append(s.state.progress.Turns, end)
-	if err != nil {
-		return e, err
-	}
-	return e, s.Exec.Sync()
+	return c.Entries[0], nil
 }
 
-// Close ends the session for good: it appends session.close, makes it durable
-// and gives the session up.
+// Close ends the session for good: it commits session.close, with seals that say
+// that nothing is to follow, and gives the session up.
 func (s *Session) Close() error {
 	if s.staging != nil || s.state.progress.InTurn {
 		return fmt.Errorf("session %s: turn %d has not ended", s.ID, s.state.progress.Turns)
 	}
-	_, err := s.Exec.Append(0, record.SessionClose{Turns: int64(s.state.ended)})
-	if err == nil {
-		err = s.Exec.Sync()
+	return errors.Join(s.close(), s.Leave())
+}
+
+func (s *Session) close() error {
+	if s.state.progress.Closed {
+		return nil
 	}
-	return errors.Join(err, s.Leave())
+	if err := s.introduce(); err != nil {
+		return err
+	}
+	if _, err := s.Evidence.Finish(0); err != nil {
+		return err
+	}
+	_, err := s.commit(0, record.SessionClose{Turns: int64(s.state.ended)})
+	return err
 }
 
 // Leave gives the session up without closing it: it can be continued. A turn in

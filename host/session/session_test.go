@@ -19,10 +19,14 @@ import (
 	"github.com/agenthost/agenthost/host/internal/durable"
 	"github.com/agenthost/agenthost/host/record"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 func openRoot(t *testing.T, o Options) *Root {
 	t.Helper()
+	if o.Key == nil {
+		o.Key = ledgertest.Host
+	}
 	r, err := OpenRoot(o)
 	if err != nil {
 		t.Fatal(err)
@@ -105,8 +109,7 @@ func evidence(s *Session) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.Evidence.Append(s.state.progress.Turns, proof)
-	return err
+	return s.Prove(&proof)
 }
 
 // publish runs one turn from its beginning to its end.
@@ -309,7 +312,7 @@ func TestPublish(t *testing.T) {
 	got = slices.DeleteFunc(got, func(n string) bool { return strings.Contains(n, "blobs/") })
 	if want := []string{
 		".gitignore", "FORMAT", "output/", "output/SES-1/", "output/SES-1/report.md",
-		"planes/", "planes/ho1/", "planes/ho1/sessions/", "planes/ho1/sessions/SES-1/",
+		"planes/", "planes/ho1/", "planes/ho1/ledger/", "planes/ho1/ledger/sessions.jsonl", "planes/ho1/sessions/", "planes/ho1/sessions/SES-1/",
 		"planes/ho1/sessions/SES-1/ledger/", "planes/ho1/sessions/SES-1/ledger/evidence.jsonl", "planes/ho1/sessions/SES-1/ledger/exec.jsonl",
 		"planes/pending/", "planes/publish.lock",
 	}; !slices.Equal(got, want) {

@@ -60,12 +60,9 @@ func (s *Session) Begin(turn int) (*Staging, error) {
 		st.closeDirs()
 		return nil, s.root.unwritable(err)
 	}
-	if s.resumed {
-		if _, err := s.Exec.Append(0, record.SessionResume{}); err != nil {
-			st.closeDirs()
-			return nil, err
-		}
-		s.resumed = false
+	if err := s.introduce(); err != nil {
+		st.closeDirs()
+		return nil, err
 	}
 	s.staging = st
 	return st, nil

@@ -44,11 +44,15 @@ func TestSyncsOfARun(t *testing.T) {
 		"sessions/.new-SES-1/ledger",
 		"sessions/.new-SES-1",
 		"sessions", // from here on the session is there
-		// The turn: its evidence, its end with all that came before.
+		"ledger/sessions.jsonl",
+		// The turn: its evidence, all that came before its end, its end.
 		"sessions/SES-1/ledger/evidence.jsonl",
 		"sessions/SES-1/ledger/exec.jsonl",
-		// session.close
+		"ledger/sessions.jsonl", // nobody waits for this one but the next commit
+		// The end of both.
+		"sessions/SES-1/ledger/evidence.jsonl",
 		"sessions/SES-1/ledger/exec.jsonl",
+		"ledger/sessions.jsonl",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%d syncs:\n%s\nwant %d:\n%s", len(got), strings.Join(got, "\n"), len(want), strings.Join(want, "\n"))

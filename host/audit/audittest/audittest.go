@@ -127,7 +127,7 @@ func (m *maker) make(ctx context.Context, t Turn) error {
 	if err != nil {
 		return err
 	}
-	if _, err := m.s.Evidence.Append(m.turn, proof); err != nil {
+	if err := m.s.Prove(&proof); err != nil {
 		return err
 	}
 	result, err := m.s.Blob([]byte("done\n"))

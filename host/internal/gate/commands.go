@@ -19,7 +19,8 @@ type Commands struct {
 	Wait    func() (resume func() time.Duration)           // stops the turn's clock while a command runs, and says how long that was
 	Hidden  []string                                       // folders of the host that no command may see, as absolute paths; those that exist
 	Blob    func([]byte) (record.Blob, error)
-	Digests *Digests // of files whose identity stands; shared by the turns of a Runner
+	Listing func([]byte) (record.Blob, error) // as Blob, of what a command could see; nil: Blob is
+	Digests *Digests                          // of files whose identity stands; shared by the turns of a Runner
 	Places  Places
 }
 

@@ -253,7 +253,7 @@ func (w *world) consistentEvidence(most int64) error {
 		return err
 	}
 	before, _ := os.Stat(filepath.Join(w.ledger, record.EvidenceFile))
-	if _, err := w.cfg.Evidence.Append(1, &evidence); err != nil {
+	if _, err := w.cfg.Evidence.Commit(1, &evidence); err != nil {
 		return err
 	}
 	after, _ := os.Stat(filepath.Join(w.ledger, record.EvidenceFile))

@@ -153,8 +153,10 @@ func (x *execution) begin() (seq uint64) {
 	return seq
 }
 
-func (x *execution) blob(data []byte) record.Blob {
-	b, err := x.g.cfg.Commands.Blob(data)
+func (x *execution) blob(data []byte) record.Blob { return x.put(x.g.cfg.Commands.Blob, data) }
+
+func (x *execution) put(keep func([]byte) (record.Blob, error), data []byte) record.Blob {
+	b, err := keep(data)
 	if err != nil {
 		hostFailure("record a command", err)
 	}
@@ -169,7 +171,11 @@ func (x *execution) listing() record.Blob {
 	if b, known := g.listings[x.view.digest]; known {
 		return b
 	}
-	b := x.blob(x.view.listing)
+	keep := g.cfg.Commands.Listing
+	if keep == nil {
+		keep = g.cfg.Commands.Blob
+	}
+	b := x.put(keep, x.view.listing)
 	g.listings[x.view.digest] = b
 	return b
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/agenthost/agenthost/host/internal/beneath"
 	"github.com/agenthost/agenthost/ledger"
+	"github.com/agenthost/agenthost/ledger/ledgertest"
 )
 
 // Folder makes a folder, with those above it, and opens it until the test ends.
@@ -27,6 +28,13 @@ func Folder(t testing.TB, path string) *beneath.Dir {
 // Log makes a ledger that is open until the test ends.
 func Log(t testing.TB, path string, o ledger.Options) *ledger.Log {
 	t.Helper()
+	if o.Key == nil {
+		key, err := ledgertest.Host()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Key, o.Origin = key, "test"
+	}
 	log, err := ledger.Create(path, o)
 	if err != nil {
 		t.Fatal(err)
