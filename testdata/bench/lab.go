@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -14,6 +15,8 @@ import (
 	"github.com/tetratelabs/wazero"
 
 	"github.com/agenthost/agenthost/host"
+	"github.com/agenthost/agenthost/host/hostkey"
+	"github.com/agenthost/agenthost/ledger"
 )
 
 // A lab is what the rows measure with. Whatever takes long to make is made when
@@ -80,6 +83,13 @@ func (l *lab) cache() string { return l.path("cache") }
 func (l *lab) wazeroCache() string { return l.path("wazero-cache") }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+// config is the folder of the lab's host key: what is measured signs with a key of
+// its own.
+func (l *lab) config() string { return l.path("config") }
+
+// hostKey is the key in it.
+func (l *lab) hostKey() (*ledger.Key, error) { return hostkey.Load(l.config(), rand.Reader) }
 
 // build builds a Go program and returns its path.
 func (l *lab) build(dir, pkg, name string, env []string) (string, error) {

@@ -54,7 +54,7 @@ func (l *lab) cold(as line, wasm []byte, n int) ([]line, error) {
 	}
 	us := best(n, process(command{
 		name: ours, args: []string{"run", module, "--workspace", dir, "--query", `{"topic":"docs"}`, "--", "hello"},
-		env: []string{"XDG_CACHE_HOME=" + l.cache()}, want: "answer",
+		env: []string{"XDG_CACHE_HOME=" + l.cache(), "AGENTHOST_CONFIG=" + l.config()}, want: "answer",
 	}))
 	l.say("compiling for agenthost")
 	if err := discard(us); err != nil {
@@ -158,36 +158,6 @@ func (l *lab) extism() (runs, error) {
 		}
 		return checkAnswer(out.Bytes())
 	}, nil
-}
-
-// durableTurn is G11, as far as it is built: a turn on disk beside one flush.
-func durableTurn(l *lab) ([]line, error) {
-	as := line{Row: "G11", What: "durable turn, small guest, no outputs", Peer: "one write and fsync", Goal: 2.5}
-	g, err := l.smallIn(l.dir, "hello")
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp(l.dir, "fsync-")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	block := bytes.Repeat([]byte{'x'}, 1024)
-	const times = 20
-	us := inProcess(times, func() error { return g.governed("hello", 0) })
-	flush := inProcess(times, func() error {
-		_, err := f.Write(block)
-		return errors.Join(err, f.Sync())
-	})
-	if err := discard(us, flush); err != nil {
-		return nil, err
-	}
-	l.say("G11")
-	p, err := pair(l.rounds, us, flush)
-	return []line{
-		p.line(wall, as),
-		{Row: "G11", What: "the same with the register; entries for each fsync of 16 turns", Text: notBuilt},
-	}, err
 }
 
 // ledgerCall is what most entries are like.

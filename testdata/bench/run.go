@@ -81,7 +81,7 @@ func (l *lab) turns(runner *host.Runner, wasm []byte, root, workspace string, gr
 		return nil, err
 	}
 	defer first.Close()
-	at, err := session.OpenRoot(session.Options{Workspace: workspace, Root: filepath.Join(folder, "root")})
+	at, err := session.OpenRoot(session.Options{Workspace: workspace, Root: filepath.Join(folder, "root"), Key: l.hostKey})
 	if err != nil {
 		return nil, err
 	}
