@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/urfave/cli/v2"
 
@@ -107,6 +110,28 @@ func trustedHosts() ([]ledger.Verifier, error) {
 	}
 	hosts, err := hostkey.Trusted(dir)
 	return hosts, keyError(err)
+}
+
+// keyring is hostKey, and the list of those that are trusted, each read once. The
+// host's own key counts from the moment it is made.
+func keyring(trusted func() ([]ledger.Verifier, error)) (key func() (*ledger.Key, error), hosts func() ([]ledger.Verifier, error)) {
+	var own atomic.Pointer[ledger.Key]
+	load, list := sync.OnceValues(hostKey), sync.OnceValues(trusted)
+	key = func() (*ledger.Key, error) {
+		k, err := load()
+		if err == nil {
+			own.Store(k)
+		}
+		return k, err
+	}
+	hosts = func() ([]ledger.Verifier, error) {
+		listed, err := list()
+		if k := own.Load(); err == nil && k != nil && !slices.ContainsFunc(listed, k.Verifier().Equal) {
+			listed = append(slices.Clone(listed), k.Verifier())
+		}
+		return listed, err
+	}
+	return key, hosts
 }
 
 // keyError gives the user a way out where the host key, or the list of trusted

@@ -84,7 +84,8 @@ func (p *program) openRoot() (*session.Root, error) { return p.openRootTrusting(
 
 // openRootTrusting is openRoot for who trusts other hosts, too.
 func (p *program) openRootTrusting(hosts func() ([]ledger.Verifier, error)) (*session.Root, error) {
-	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Key: hostKey, Hosts: hosts, Step: p.step, Observe: p.watch})
+	key, hosts := keyring(hosts)
+	root, err := session.OpenRoot(session.Options{Workspace: p.workspaceFolder(), Root: p.root, Key: key, Hosts: hosts, Step: p.step, Observe: p.watch})
 	switch {
 	case err == nil:
 		return root, nil
