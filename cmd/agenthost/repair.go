@@ -230,7 +230,7 @@ func (p *program) showRepaired(done repaired, text string) error {
 	}
 	p.term.line("%s", text)
 	for _, l := range done.Lost {
-		p.term.line("  %s lies in %s.torn-%d", bytesText(l.Length), l.File, l.Offset)
+		p.term.line("  %s.torn-%d holds %s", l.File, l.Offset, bytesText(l.Length))
 	}
 	if len(done.Taken) > 0 {
 		p.term.line("  taken as they are: %s", strings.Join(done.Taken, ", "))
