@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"syscall"
@@ -17,9 +18,19 @@ func mount(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8k,mode=0700" /* two pages of 4 KiB */); err != nil {
-		t.Skip("nothing can be mounted here: ", err)
+		unmountable(t, err)
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+}
+
+// unmountable skips a test where this user may not mount, and fails it for any
+// other reason.
+func unmountable(t *testing.T, err error) {
+	t.Helper()
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Fatal(err)
+	}
+	t.Skip("this user may not mount here: ", err)
 }
 
 // TestFull: on a full disk there is no key and nothing of one; with room there is.
@@ -116,10 +127,10 @@ func readOnly(t *testing.T, dir string) {
 		return
 	}
 	if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-		t.Skip("nothing can be mounted here: ", err)
+		unmountable(t, err)
 	}
 	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
 	if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
-		t.Skip("nothing can be mounted read-only here: ", err)
+		unmountable(t, err)
 	}
 }

@@ -1,10 +1,6 @@
 package record
 
-import (
-	"fmt"
-
-	"github.com/agenthost/agenthost/ledger"
-)
+import "github.com/agenthost/agenthost/ledger"
 
 // Kinds of entries of the ledgers of plane ho2: of a work order, and of the
 // snapshots of contexts. [KindRecovered] stands in both, too.
@@ -24,12 +20,12 @@ const (
 // WorkOrderOptions are the options under which the ledger of a work order is
 // written and read: a turn is claimed for good before it begins.
 func WorkOrderOptions(id string) ledger.Options {
-	return ledger.Options{Session: id, Durable: never, Sealed: always}
+	return hostedOptions(id)
 }
 
 // ContextOptions are the options under which context.jsonl is written and read.
 func ContextOptions() ledger.Options {
-	return ledger.Options{Session: ContextSession, Durable: never, Sealed: always}
+	return hostedOptions(ContextSession)
 }
 
 // DecodeWorkOrder returns the body of an entry of a work order's ledger, as
@@ -38,14 +34,8 @@ func DecodeWorkOrder(e ledger.Entry) (ledger.Body, error) {
 	switch e.Kind {
 	case KindWorkOrderTurn:
 		return decode[WorkOrderTurn](e)
-	case KindRecovered:
-		return decode[Recovered](e)
-	case KindHostKey:
-		return decode[HostKey](e)
-	case ledger.KindSeal:
-		return decode[ledger.Seal](e)
 	}
-	return nil, fmt.Errorf("entry %s: it does not belong in the ledger of a work order", e.Kind)
+	return decodeHosted(e, "it does not belong in the ledger of a work order")
 }
 
 // DecodeContext returns the body of an entry of context.jsonl.
@@ -53,14 +43,8 @@ func DecodeContext(e ledger.Entry) (ledger.Body, error) {
 	switch e.Kind {
 	case KindContextSnapshot:
 		return decode[ContextSnapshot](e)
-	case KindRecovered:
-		return decode[Recovered](e)
-	case KindHostKey:
-		return decode[HostKey](e)
-	case ledger.KindSeal:
-		return decode[ledger.Seal](e)
 	}
-	return nil, fmt.Errorf("entry %s: it does not belong in %s", e.Kind, ContextFile)
+	return decodeHosted(e, "it does not belong in "+ContextFile)
 }
 
 // WorkOrderTurn claims one turn of a work order. It is there before the turn

@@ -1,10 +1,6 @@
 package record
 
-import (
-	"fmt"
-
-	"github.com/agenthost/agenthost/ledger"
-)
+import "github.com/agenthost/agenthost/ledger"
 
 // Kinds of entries of governance.jsonl: each is one change of a control plane,
 // or one that was refused.
@@ -33,7 +29,7 @@ const (
 // GovernanceOptions are the options under which governance.jsonl is written and
 // read: each of its entries is on disk before anything follows from it.
 func GovernanceOptions() ledger.Options {
-	return ledger.Options{Session: GovernanceSession, Durable: never, Sealed: always}
+	return hostedOptions(GovernanceSession)
 }
 
 // DecodeGovernance returns the body of an entry of governance.jsonl, as [Decode]
@@ -64,14 +60,8 @@ func DecodeGovernance(e ledger.Entry) (ledger.Body, error) {
 		return decode[LedgerRepair](e)
 	case KindChangeRefused:
 		return decode[ChangeRefused](e)
-	case KindRecovered:
-		return decode[Recovered](e)
-	case KindHostKey:
-		return decode[HostKey](e)
-	case ledger.KindSeal:
-		return decode[ledger.Seal](e)
 	}
-	return nil, fmt.Errorf("entry %s: this version does not know the kind", e.Kind)
+	return decodeHosted(e, "this version does not know the kind")
 }
 
 // Actor is the user of the operating system who asked for a change. It says who

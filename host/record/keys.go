@@ -30,6 +30,30 @@ func (h HostKey) AppendMembers(m *ledger.Members) {
 	m.Word("key", h.Key)
 }
 
+// hostedOptions are the options of a ledger that hosts seal: every entry counts with
+// its seal, and none is waited for without one.
+func hostedOptions(session string) ledger.Options {
+	return ledger.Options{
+		Session: session,
+		Durable: func(ledger.Entry) bool { return false },
+		Sealed:  func(ledger.Entry) bool { return true },
+	}
+}
+
+// decodeHosted decodes what may stand in every ledger that hosts seal. Of any other
+// entry it says why it is none of this one's.
+func decodeHosted(e ledger.Entry, why string) (ledger.Body, error) {
+	switch e.Kind {
+	case KindRecovered:
+		return decode[Recovered](e)
+	case KindHostKey:
+		return decode[HostKey](e)
+	case ledger.KindSeal:
+		return decode[ledger.Seal](e)
+	}
+	return nil, fmt.Errorf("entry %s: %s", e.Kind, why)
+}
+
 // HostKeys are the keys of a ledger that hosts seal, as its entries introduce
 // them. It implements [ledger.Keys] for one reading; the zero value is ready.
 type HostKeys struct {

@@ -171,9 +171,6 @@ func sealed(e ledger.Entry) bool {
 	return false
 }
 
-// always is of ledgers in which every entry is committed.
-func always(ledger.Entry) bool { return true }
-
 // Decode returns the body of e, strictly: unknown members, a missing one, and
 // any other spelling than this package's own are errors.
 func Decode(e ledger.Entry) (ledger.Body, error) {

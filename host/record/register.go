@@ -1,10 +1,6 @@
 package record
 
-import (
-	"fmt"
-
-	"github.com/agenthost/agenthost/ledger"
-)
+import "github.com/agenthost/agenthost/ledger"
 
 // Kinds of entries of sessions.jsonl, beside session.open, session.close and
 // session.prune: each but the last two is the head of a session.
@@ -28,10 +24,8 @@ const RegisterSource = "the register"
 // RegisterOptions are the options under which sessions.jsonl is written and read:
 // every entry counts with its seal, and none is waited for without one.
 func RegisterOptions() ledger.Options {
-	return ledger.Options{Session: RegisterSession, Durable: never, Sealed: always}
+	return hostedOptions(RegisterSession)
 }
-
-func never(ledger.Entry) bool { return false }
 
 // DecodeRegister returns the body of an entry of sessions.jsonl, as [Decode] does
 // of a session's.
@@ -51,14 +45,8 @@ func DecodeRegister(e ledger.Entry) (ledger.Body, error) {
 		return decode[RegisterContinue](e)
 	case KindRegisterLost:
 		return decode[RegisterLost](e)
-	case KindRecovered:
-		return decode[Recovered](e)
-	case KindHostKey:
-		return decode[HostKey](e)
-	case ledger.KindSeal:
-		return decode[ledger.Seal](e)
 	}
-	return nil, fmt.Errorf("entry %s: this version does not know the kind", e.Kind)
+	return decodeHosted(e, "this version does not know the kind")
 }
 
 // Registered is what the register says of a session: size and root of

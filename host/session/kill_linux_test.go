@@ -103,6 +103,16 @@ func run(t *testing.T, what string, kill int, ws, root string) []string {
 	return steps
 }
 
+// stepOf is the number of a step, for run to kill the child in front of it.
+func stepOf(t *testing.T, steps []string, name string) int {
+	t.Helper()
+	i := slices.Index(steps, name)
+	if i < 0 {
+		t.Fatalf("there is no step %s among %q", name, steps)
+	}
+	return i + 1
+}
+
 // places makes a workspace and a root; on another filesystem if apart.
 func places(t *testing.T, apart bool) (ws, root string) {
 	t.Helper()
@@ -288,7 +298,7 @@ func TestKilledRecovery(t *testing.T) {
 			if apart && at == "sync_folders" {
 				continue // as on one filesystem
 			}
-			first := slices.Index(steps, at) + 1
+			first := stepOf(t, steps, at)
 			if at == "rename" {
 				first += 2 // two files are in their places
 			}

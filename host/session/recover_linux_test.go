@@ -36,7 +36,7 @@ func TestChangedAfterCommit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws, root := places(t, false)
-			run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+			run(t, "turn", stepOf(t, steps, "rename"), ws, root)
 			target := filepath.Join(ws, "docs/old.md")
 			c.change(target)
 			before := snapshot(t, ws+"/docs")
@@ -77,7 +77,7 @@ func TestLostCopy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ws, root := places(t, false)
-			run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+			run(t, "turn", stepOf(t, steps, "rename"), ws, root)
 			damage(filepath.Join(root, "planes/ho1/sessions/SES-1/staging/1/publish/0"))
 			r := openRoot(t, Options{Workspace: ws})
 			findings, err := r.Recover(t.Context())
@@ -131,7 +131,7 @@ func TestRecoveryTakesTheLock(t *testing.T) {
 	ws, root := places(t, false)
 	steps := run(t, "turn", 0, ws, root)
 	ws, root = places(t, false)
-	run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+	run(t, "turn", stepOf(t, steps, "rename"), ws, root)
 	r := openRoot(t, Options{Workspace: ws})
 	lock, err := r.lockPublish(t.Context())
 	if err != nil {
@@ -203,7 +203,7 @@ func TestConcurrentRecovery(t *testing.T) {
 	steps := run(t, "turn", 0, ws, root)
 	for _, at := range []string{"commit_turn.end", "rename", "sync_folders"} {
 		ws, root := places(t, false)
-		run(t, "turn", slices.Index(steps, at)+1, ws, root)
+		run(t, "turn", stepOf(t, steps, at), ws, root)
 		errs := make(chan error, 4)
 		for range cap(errs) {
 			go func() {
@@ -333,7 +333,7 @@ func TestBrokenSessionHindersNoOther(t *testing.T) {
 	}
 	broken := strings.Replace(string(b), "PKG-A", "PKG-B", 1)
 	write(t, path, broken)
-	run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+	run(t, "turn", stepOf(t, steps, "rename"), ws, root)
 	write(t, filepath.Join(root, "planes/pending/SES-gone"), "{}\n")
 	write(t, filepath.Join(root, "planes/pending/no id"), "{}\n")
 	for range 2 {
@@ -383,7 +383,7 @@ func TestOtherWorkspace(t *testing.T) {
 	ws, root := places(t, true)
 	steps := run(t, "turn", 0, ws, root)
 	ws, root = places(t, true)
-	run(t, "turn", slices.Index(steps, "rename")+1, ws, root)
+	run(t, "turn", stepOf(t, steps, "rename"), ws, root)
 	other := t.TempDir()
 	write(t, filepath.Join(other, "docs/old.md"), "old")
 	before := snapshot(t, other)
@@ -410,7 +410,7 @@ func TestOtherWorkspace(t *testing.T) {
 	from, inside := places(t, false)
 	steps = run(t, "turn", 0, from, inside)
 	from, inside = places(t, false)
-	run(t, "turn", slices.Index(steps, "rename")+1, from, inside)
+	run(t, "turn", stepOf(t, steps, "rename"), from, inside)
 	to := from + ".moved"
 	if err := os.Rename(from, to); err != nil {
 		t.Fatal(err)
@@ -424,7 +424,7 @@ func TestHalfMadeMarker(t *testing.T) {
 	ws, root := places(t, false)
 	steps := run(t, "turn", 0, ws, root)
 	ws, root = places(t, false)
-	run(t, "turn", slices.Index(steps, "write_marker")+1, ws, root)
+	run(t, "turn", stepOf(t, steps, "write_marker"), ws, root)
 	write(t, filepath.Join(root, "planes/pending/.new-SES-1"), `{"v":1,`)
 	settled(t, ws, root)
 }
